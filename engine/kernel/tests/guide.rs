@@ -215,7 +215,9 @@ impl Page {
             .flat_map(|graph| graph.functions());
         let functions = all.map(|uses| (uses.clone(), function(uses))).collect();
         let id = RunId(uuid::Uuid::nil());
-        Run::start(id, graph, Arc::new(graphs), state, functions, false, now).0
+        Run::create(id, graph, Arc::new(graphs), state, functions, now)
+            .start()
+            .0
     }
 
     /// Runs an example to its end. Timers fire at once, and signals are sent when the run waits for them.

@@ -127,7 +127,8 @@ impl Backtest {
         };
         let before = Outcome::of(&record.event);
         let now = match decide(&mut run.clone(), answered, record.at) {
-            Ok(events) => events
+            Ok(decision) => decision
+                .events
                 .iter()
                 .find(|event| outcome_of(&event.event) == Some((step, attempt)))
                 .map_or_else(Outcome::default, |event| Outcome::of(&event.event)),

@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use heddle_json::Json;
-use heddle_kernel::{EventRecord, Input, Refusal, Run, RunId, Timestamp, decide};
+use heddle_kernel::{Decision, EventRecord, Input, Refusal, Run, RunId, Timestamp, decide};
 use tokio::sync::{Notify, broadcast, oneshot, watch};
 
 use crate::{
@@ -196,19 +196,19 @@ impl LiveRun {
         read(&self.state().run)
     }
 
-    /// Has the kernel decide the new events for an input, and applies them. Returns the events and the result of `read` on
+    /// Has the kernel decide the new events for an input, and applies them. Returns the decision and the result of `read` on
     /// the changed run.
     pub(crate) fn decide<T>(
         &self,
         input: Input,
         now: Timestamp,
-        read: impl FnOnce(&Run, &[Arc<EventRecord>]) -> T,
-    ) -> Result<(Vec<Arc<EventRecord>>, T), Refusal> {
+        read: impl FnOnce(&Run) -> T,
+    ) -> Result<(Decision, T), Refusal> {
         let mut state = self.state();
-        let events = decide(&mut state.run, input, now)?;
-        state.follow(&events);
-        let read = read(&state.run, &events);
-        Ok((events, read))
+        let decision = decide(&mut state.run, input, now)?;
+        state.follow(&decision.events);
+        let read = read(&state.run);
+        Ok((decision, read))
     }
 
     /// The events after `after` up to `until`, if all of them are in memory.

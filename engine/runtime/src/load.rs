@@ -88,8 +88,9 @@ impl Core {
         let durable = run.seq;
         let live = Arc::new(LiveRun::new(run, durable, &[], &self.memory));
         if let Some(input) = input {
-            let (events, ()) = live.decide(input, self.ports.clock.now(), |_, _| ())?;
-            buffer.add(events);
+            let (decision, ()) = live.decide(input, self.ports.clock.now(), |_| ())?;
+            // The driver makes all pending calls.
+            buffer.add(decision.events);
         }
         live.update_slot(|of_live| *of_live = slot);
         let (last, status) = live.read(|run| (run.seq, run.shown_status()));

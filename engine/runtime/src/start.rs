@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use heddle_kernel::{EventRecord, Input, Run, decide};
+use heddle_kernel::{EventRecord, Run};
 
 use crate::{
     admission::{AdmissionDecision, AdmissionSlot, EnqueueWhenDurable, PRIORITIES, QueueFull},
@@ -53,17 +53,16 @@ impl Engine {
         let _in_use = core.graphs_in_use.read().await;
         let pinned = core.pin(&start.graph).await?;
         let now = core.ports.clock.now();
-        // The run is created before its first step: its group decides whether it may start now.
-        let (mut run, events) = Run::start(
+        let mut unstarted = Run::create(
             core.ports.ids.run_id(),
             pinned.graph,
             pinned.graphs,
             start.state,
             pinned.functions,
-            true,
             now,
         );
-        core.settings.limit(&mut run);
+        let run = &mut unstarted.run;
+        core.settings.limit(run);
         let group = run.group().map_err(StartError::Group)?;
         let (least, most) = PRIORITIES.into_inner();
         let row = NewRun {
@@ -80,7 +79,7 @@ impl Engine {
             .admission
             .admit(priority, group.as_ref(), bytes, has_memory, now)
             .map_err(|full| core.queue_full(&full))?;
-        let mut created = CreatedRun {
+        let created = |(run, events)| CreatedRun {
             run,
             events,
             row,
@@ -88,12 +87,10 @@ impl Engine {
         };
         match decision {
             AdmissionDecision::Start => {
-                let first = decide(&mut created.run, Input::Activate, now);
-                created.events.extend(first.expect("a new run can begin"));
-                let slot = AdmissionSlot::occupied(created.row.group.clone());
-                self.drive_created(created, slot).await
+                let slot = AdmissionSlot::occupied(group.map(|group| group.name));
+                self.drive_created(created(unstarted.start()), slot).await
             }
-            AdmissionDecision::Queue => self.enqueue_created(created).await,
+            AdmissionDecision::Queue => self.enqueue_created(created(unstarted.queue())).await,
         }
     }
 

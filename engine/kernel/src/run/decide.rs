@@ -1,53 +1,36 @@
 //! Decisions: the only place that turns an input into events.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use heddle_json::{Json, Object};
 
-use super::{
-    ActiveStep, Answer, Input, Outcome, ROOT, Refusal, Run, StepState, fold::Graphs, waits::WaitPlan,
-};
+use super::{ActiveStep, Answer, CallId, Input, Outcome, Refusal, Run, StepState, waits::WaitPlan};
 use crate::{
-    event::{Event, EventRecord, Failure, FunctionRef, Level},
-    graph::{Graph, Output},
-    ids::{RunId, Timestamp},
+    event::{Event, EventRecord, Failure, Level},
+    graph::Output,
+    ids::Timestamp,
 };
 
-impl Run {
-    /// Starts a run. Returns it with its first events, already applied. `graphs` and `functions` are those
-    /// that the graph and its inner graphs name. A `queued` run starts no step until [`Input::Activate`].
-    pub fn start(
-        id: RunId,
-        graph: Arc<Graph>,
-        graphs: Arc<Graphs>,
-        state: Object,
-        functions: BTreeMap<Arc<str>, FunctionRef>,
-        queued: bool,
-        now: Timestamp,
-    ) -> (Self, Vec<Arc<EventRecord>>) {
-        let mut run = Self::empty(id, graph, graphs, now);
-        let mut events = Events::new(&mut run, now);
-        let started = Event::RunStarted {
-            graph: events.run.graph.id.clone(),
-            state,
-            functions,
-            graphs: events.run.graph_ids(),
-        };
-        events.push(started);
-        if !queued {
-            events.queue_execution(ROOT);
-            events.advance();
-        }
-        let records = events.records;
-        (run, records)
-    }
+/// The result of a decision: new events, and the calls that start and end with them.
+///
+/// The calls are the difference between the run's [pending work](Run::pending_work) before the decision and
+/// after it.
+#[derive(Clone, Debug, Default)]
+pub struct Decision {
+    /// The new events in order, already applied to the run.
+    pub events: Vec<Arc<EventRecord>>,
+    /// The calls to make, in the order of the events that start them.
+    pub calls_started: Vec<CallId>,
+    /// The calls that the run no longer needs, in the order of the steps. A call whose answer is the input is
+    /// left out.
+    pub calls_ended: Vec<CallId>,
 }
 
-/// Turns `input` into events, applies them to `run`, and returns them in order.
+/// Turns `input` into events, and applies them to `run`.
 ///
 /// # Errors
 /// The input does not fit the run, for example because it is for an earlier attempt. The run is unchanged.
-pub fn decide(run: &mut Run, input: Input, now: Timestamp) -> Result<Vec<Arc<EventRecord>>, Refusal> {
+pub fn decide(run: &mut Run, input: Input, now: Timestamp) -> Result<Decision, Refusal> {
     if run.status.is_over() && !input.is_control() {
         return Err(Refusal::Over);
     }
@@ -59,6 +42,7 @@ pub fn decide(run: &mut Run, input: Input, now: Timestamp) -> Result<Vec<Arc<Eve
             result,
         } => {
             events.check_latest_attempt(step, attempt)?;
+            events.answered = Some(CallId { step, attempt });
             events.handle_answer(step, result);
             if events.run.cancelling.is_some() && !events.run.has_active_call() {
                 events.finish_cancellation();
@@ -79,7 +63,7 @@ pub fn decide(run: &mut Run, input: Input, now: Timestamp) -> Result<Vec<Arc<Eve
     }
     events.advance();
     events.check_memory();
-    Ok(events.records)
+    Ok(events.into_decision())
 }
 
 /// The events of one decision. Each event is applied at once, so that the next decision sees it.
@@ -87,6 +71,12 @@ pub(super) struct Events<'r> {
     pub(super) run: &'r mut Run,
     pub(super) now: Timestamp,
     records: Vec<Arc<EventRecord>>,
+    /// The calls that the events started. Later events of the same decision may end some of them.
+    calls_started: Vec<CallId>,
+    /// The pending calls before the first event that may end calls, without `answered`.
+    calls_before: Option<Vec<CallId>>,
+    /// The call whose answer is the input.
+    answered: Option<CallId>,
     /// The executions in which a branch may be able to start a step.
     pub(super) ready_executions: Vec<u64>,
     /// The maps of which an item ended.
@@ -95,10 +85,18 @@ pub(super) struct Events<'r> {
 
 impl<'r> Events<'r> {
     pub(super) fn new(run: &'r mut Run, now: Timestamp) -> Self {
+        Self::with_records(run, now, Vec::with_capacity(2))
+    }
+
+    /// Continues a decision that has these events so far.
+    pub(super) fn with_records(run: &'r mut Run, now: Timestamp, records: Vec<Arc<EventRecord>>) -> Self {
         Self {
             run,
             now,
-            records: Vec::with_capacity(2),
+            records,
+            calls_started: Vec::new(),
+            calls_before: None,
+            answered: None,
             ready_executions: Vec::new(),
             ready_maps: Vec::new(),
         }
@@ -109,7 +107,33 @@ impl<'r> Events<'r> {
         self.records
     }
 
+    fn into_decision(self) -> Decision {
+        let Self {
+            run,
+            records,
+            mut calls_started,
+            calls_before,
+            ..
+        } = self;
+        let mut calls_ended = Vec::new();
+        // Most decisions end no call.
+        if let Some(before) = calls_before {
+            calls_ended = before;
+            calls_ended.retain(|call| !run.is_call_pending(*call) && !calls_started.contains(call));
+            calls_started.retain(|call| run.is_call_pending(*call));
+        }
+        Decision {
+            events: records,
+            calls_started,
+            calls_ended,
+        }
+    }
+
     pub(super) fn push(&mut self, event: Event) {
+        if self.calls_before.is_none() && self.run.may_end_calls(&event) {
+            let calls = self.run.pending_calls();
+            self.calls_before = Some(calls.filter(|call| Some(*call) != self.answered).collect());
+        }
         let record = Arc::new(EventRecord {
             seq: self.run.seq + 1,
             at: self.now,
@@ -118,6 +142,12 @@ impl<'r> Events<'r> {
         self.run
             .apply(&record)
             .expect("what is decided about a run fits the run");
+        if let Event::StepStarted { step, attempt, .. } = record.event {
+            let call = CallId { step, attempt };
+            if self.run.is_call_pending(call) {
+                self.calls_started.push(call);
+            }
+        }
         self.records.push(record);
     }
 

@@ -55,14 +55,14 @@ impl Events<'_> {
         let execution = &self.run.executions[&number];
         let graph = execution.graph.clone();
         let name = graph.node(node).name.clone();
-        let here: Vec<&super::Branch> = execution
+        let here = execution
             .branches
             .iter()
-            .filter(|branch| matches!(branch.position, BranchPosition::Before(at, _) if at == node))
-            .collect();
-        let views: Vec<&View> = here.iter().map(|branch| &branch.view).collect();
-        let branch = here[0].id;
-        let joined: Vec<u32> = here[1..].iter().map(|branch| branch.id).collect();
+            .filter(|branch| matches!(branch.position, BranchPosition::Before(at, _) if at == node));
+        let views: Vec<&View> = here.clone().map(|branch| &branch.view).collect();
+        let mut joined = here.clone().map(|branch| branch.id);
+        let branch = joined.next().expect("a branch is ready to visit the node");
+        let joined: Vec<u32> = joined.collect();
         if execution.steps >= graph.max_steps {
             let (what, limit) = (if number == ROOT { "run" } else { "graph" }, graph.max_steps);
             let message = format!(
@@ -76,7 +76,7 @@ impl Events<'_> {
             Err(conflict) => return self.fail_execution(number, &name, conflict.failure(&name)),
         };
         let step = self.run.steps + 1;
-        let taken = here.iter().map(|branch| branch.steps).max().unwrap_or(0) + 1;
+        let taken = here.map(|branch| branch.steps).max().unwrap_or(0) + 1;
         let wait_plan = self.wait_plan(execution, view.state, taken, &graph.node(node).action);
         self.push(Event::StepStarted {
             step,

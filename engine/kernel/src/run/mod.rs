@@ -23,6 +23,7 @@ mod pending;
 mod policy;
 mod signal;
 mod snapshot;
+mod start;
 mod status;
 mod steer;
 mod step_input;
@@ -38,7 +39,7 @@ use std::{
 
 pub use branches::{BranchStatus, BranchView, MAX_BRANCH_BYTES};
 pub use call::Prepared;
-pub use decide::decide;
+pub use decide::{Decision, decide};
 pub use fold::{FoldError, Graphs};
 pub use fold_next::NamedGraphs;
 pub use group::Group;
@@ -46,8 +47,9 @@ use heddle_json::{Json, Object};
 pub use input::{Input, Refusal, Upgrade};
 pub use journal::with_room_to_fail;
 pub use outcome::{Answer, Outcome, Route};
-pub use pending::PendingWork;
+pub use pending::{CallId, PendingWork};
 pub use snapshot::Snapshot;
+pub use start::UnstartedRun;
 pub use status::Status;
 pub use step_input::StepInput;
 pub use view::View;

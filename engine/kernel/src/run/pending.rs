@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{ActiveStep, Run, StepState};
-use crate::ids::Timestamp;
+use crate::{event::Event, ids::Timestamp};
 
 /// A call to make, or a wait for a timer or a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,15 @@ pub enum PendingWork {
     },
 }
 
+/// Identifies a call: an attempt of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId {
+    /// The number of the step.
+    pub step: u64,
+    /// The number of the attempt, from 1.
+    pub attempt: u32,
+}
+
 impl Run {
     /// The pending work in the order of the steps, derived from the run's state alone. While the run [is
     /// suspended](Self::is_suspended), the calls in it may be active but must not be made.
@@ -36,6 +45,38 @@ impl Run {
     /// The pending work of one step.
     pub fn pending_work_at(&self, step: u64) -> Option<PendingWork> {
         self.active_steps.get(&step)?.pending_work(step)
+    }
+
+    /// The pending calls in the order of the steps: the calls in the [pending work](Self::pending_work).
+    pub fn pending_calls(&self) -> impl Iterator<Item = CallId> + '_ {
+        self.pending_work().filter_map(|work| match work {
+            PendingWork::Call { step, attempt } => Some(CallId { step, attempt }),
+            PendingWork::Wait { .. } => None,
+        })
+    }
+
+    /// Whether the run still needs this call.
+    pub fn is_call_pending(&self, call: CallId) -> bool {
+        let CallId { step, attempt } = call;
+        self.pending_work_at(step) == Some(PendingWork::Call { step, attempt })
+    }
+
+    /// Whether the next event may end pending calls, apart from a call whose answer it records.
+    pub(super) fn may_end_calls(&self, next: &Event) -> bool {
+        let state = |step| self.active_steps.get(step).map(|active_step| &active_step.state);
+        match next {
+            // A new attempt replaces a call that is pending.
+            Event::StepStarted { step, attempt, .. } => {
+                *attempt > 1 && matches!(state(step), Some(StepState::Call))
+            }
+            // The step ends with everything that is active inside of it.
+            Event::StepFailed { step, .. } => {
+                matches!(state(step), Some(StepState::Graph(_) | StepState::Map(_)))
+            }
+            // The calls at the failure are pending again until their next attempts replace them.
+            Event::RunRetried | Event::UndoStarted { .. } => true,
+            next => next.ends_run(),
+        }
     }
 
     /// An active step.

@@ -5,6 +5,7 @@
 //! test, and `PROPTEST_RNG_SEED` the seed.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
 
+mod calls;
 mod input;
 mod random_graphs;
 mod world;
@@ -12,13 +13,14 @@ mod world;
 use std::{collections::BTreeMap, hash::BuildHasher, sync::Arc};
 
 use heddle_json::{Json, Object};
-use heddle_kernel::{Event, EventRecord, Input, Next, Run, Status, Timestamp, decide};
+use heddle_kernel::{Event, EventRecord, Input, Next, Run, Status, Timestamp};
 use proptest::{
     prelude::*,
     test_runner::{Config, RngSeed},
 };
 
 use crate::{
+    calls::decide,
     input::{CALM, drafts, luck},
     world::{World, calls, undoes},
 };

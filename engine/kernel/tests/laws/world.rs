@@ -5,13 +5,14 @@ use std::sync::Arc;
 use heddle_json::Object;
 use heddle_kernel::{
     Answer, Event, EventRecord, Failure, FailureKind, Graph, Input, PendingWork, Run, RunId, Status,
-    Timestamp, decide,
+    Timestamp,
     event::FailureAction,
     run::{Graphs, Snapshot, Upgrade},
 };
 use serde_json::json;
 
 use crate::{
+    calls::decide,
     input::{Luck, definition, functions},
     random_graphs::{NodeDraft, compile, hash_of, outcome},
 };
@@ -70,7 +71,12 @@ impl World {
         let state: Object = serde_json::from_value(json!({"append": [1, 2]})).unwrap();
         let id = RunId(uuid::Uuid::nil());
         let (graph, graphs) = (self.graph.clone(), self.graphs.clone());
-        let (mut run, journal) = Run::start(id, graph, graphs, state, functions(), queued, Timestamp(0));
+        let unstarted = Run::create(id, graph, graphs, state, functions(), Timestamp(0));
+        let (mut run, journal) = if queued {
+            unstarted.queue()
+        } else {
+            unstarted.start()
+        };
         run.stage(self.graph.clone(), self.graphs.clone());
         (run, journal)
     }

@@ -2,8 +2,9 @@
 
 use expect_test::expect;
 use heddle_json::Object;
-use heddle_kernel::{Answer, Input, Outcome, Route, Run, RunId, Timestamp, decide};
+use heddle_kernel::{Answer, Input, Outcome, Route, Run, RunId, Timestamp};
 
+use crate::calls::decide;
 use crate::script::{check, make};
 
 const BOTH: &str =
@@ -186,15 +187,15 @@ fn the_list_of_branches_is_limited_in_bytes() {
     let graph = std::sync::Arc::new(make(BOTH));
     let id = RunId(uuid::Uuid::nil());
     let state = Object::default();
-    let (mut run, _) = Run::start(
+    let (mut run, _) = Run::create(
         id,
         graph,
         Default::default(),
         state,
         Default::default(),
-        false,
         Timestamp(0),
-    );
+    )
+    .start();
     let mut answer = |step, update: &str| {
         let update = Object::parse(update).unwrap();
         let route = Route::Edges;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use heddle_json::Object;
 use heddle_kernel::{
-    Answer, FailureKind, Input, Outcome, PendingWork, Route, Run, RunId, Status, Timestamp, decide,
-    run::Graphs,
+    Answer, FailureKind, Input, Outcome, PendingWork, Route, Run, RunId, Status, Timestamp, run::Graphs,
 };
 
+use crate::calls::decide;
 use crate::script::{functions, make};
 
 const FORK: &str = r#"{"nodes": {"a": {}, "b": {}, "c": {}, "d": {}}, "edges": {"a": ["b", "c"], "b": "d", "c": "d"},
@@ -20,15 +20,8 @@ fn ends(graph: &str, before: &str, gives: &[(&str, &str)], order: &[&str]) -> St
     let functions = functions([&graph].into_iter());
     let state = Object::parse(&format!(r#"{{"list": {before}}}"#)).unwrap();
     let id = RunId(uuid::Uuid::nil());
-    let (mut run, _) = Run::start(
-        id,
-        graph,
-        Arc::new(Graphs::new()),
-        state,
-        functions,
-        false,
-        Timestamp(0),
-    );
+    let (mut run, _) =
+        Run::create(id, graph, Arc::new(Graphs::new()), state, functions, Timestamp(0)).start();
     while !run.status.is_over() {
         let calls = run.pending_work().filter_map(|pending_work| match pending_work {
             PendingWork::Call { step, attempt } => Some((run.node_of(step).unwrap(), step, attempt)),

@@ -14,8 +14,8 @@ fn group(limits: &str, state: &str) -> String {
     let functions = functions([&graph].into_iter());
     let (id, state) = (RunId(uuid::Uuid::nil()), Object::parse(state).unwrap());
     let graphs = Arc::new(Graphs::new());
-    let (run, _) = Run::start(id, graph, graphs, state, functions, true, Timestamp(0));
-    match run.group() {
+    let unstarted = Run::create(id, graph, graphs, state, functions, Timestamp(0));
+    match unstarted.run.group() {
         Ok(Some(group)) => format!("{} at once {}", group.name, group.at_once),
         Ok(None) => "none".to_owned(),
         Err(failure) => format!("{}: {failure}", failure.kind.as_str()),

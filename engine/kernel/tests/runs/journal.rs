@@ -4,10 +4,13 @@ use expect_test::expect;
 use heddle_json::{Object, object::json};
 use heddle_kernel::{
     Answer, Event, EventRecord, FailureKind, Input, Level, Outcome, Refusal, Route, Run, RunId, Status,
-    Timestamp, decide, run::Snapshot,
+    Timestamp, run::Snapshot,
 };
 
-use crate::script::{check, started};
+use crate::{
+    calls::decide,
+    script::{check, started},
+};
 
 const KIB: usize = 1 << 10;
 

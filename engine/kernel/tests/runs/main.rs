@@ -4,6 +4,8 @@
 mod again;
 mod branches;
 mod by_key;
+#[path = "../laws/calls.rs"]
+mod calls;
 mod failures;
 mod groups;
 mod journal;

@@ -1,7 +1,7 @@
 use heddle_json::{Object, object::json};
-use heddle_kernel::{Answer, FailureKind, Input, Outcome, Route, Run, Status, Timestamp, decide};
+use heddle_kernel::{Answer, FailureKind, Input, Outcome, Route, Run, Status, Timestamp};
 
-use crate::script::started;
+use crate::{calls::decide, script::started};
 
 const MIB: usize = 1 << 20;
 

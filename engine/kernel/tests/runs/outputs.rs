@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use expect_test::expect;
 use heddle_json::Object;
-use heddle_kernel::{Run, RunId, Timestamp, run::Graphs};
+use heddle_kernel::{Input, Run, RunId, Timestamp, run::Graphs};
 
+use crate::calls::decide;
 use crate::script::{check, functions, make};
 
 const CHILD: &str = r#"with child {"name": "child", "nodes": {"x": {}}, "output": ["answer", "missing"]}"#;
@@ -85,14 +86,16 @@ fn a_run_has_its_output_once_it_has_finished_and_keeps_its_state() {
         let state = Object::parse(r#"{"a": 1.50, "b": 2}"#).unwrap();
         let id = RunId(uuid::Uuid::nil());
         let (graphs, none) = (Arc::new(Graphs::new()), functions([].into_iter()));
-        Run::start(id, graph, graphs, state, none, false, Timestamp(0)).0
+        Run::create(id, graph, graphs, state, none, Timestamp(0))
+            .start()
+            .0
     };
     let mut run = start(r#", "output": ["a", "c"]"#);
     assert_eq!(run.output(), None);
-    heddle_kernel::decide(&mut run, heddle_kernel::Input::Due, Timestamp(5)).unwrap();
+    decide(&mut run, Input::Due, Timestamp(5)).unwrap();
     assert_eq!(run.output().unwrap().to_text(), r#"{"a":1.50}"#);
     assert_eq!(run.state().to_text(), r#"{"a":1.50,"b":2}"#);
     let mut run = start("");
-    heddle_kernel::decide(&mut run, heddle_kernel::Input::Due, Timestamp(5)).unwrap();
+    decide(&mut run, Input::Due, Timestamp(5)).unwrap();
     assert_eq!(run.output(), None);
 }

@@ -33,11 +33,13 @@ use expect_test::Expect;
 use heddle_json::{Object, object::json};
 use heddle_kernel::{
     Answer, Definition, Digest, Event, EventRecord, Failure, FailureKind, Function, FunctionKind, Graph,
-    Input, Level, Next, Outcome, PendingWork, Route, Run, RunId, Timestamp, decide,
+    Input, Level, Next, Outcome, PendingWork, Route, Run, RunId, Timestamp,
     event::{FailureAction, FunctionRef},
     graph,
     run::{Graphs, Snapshot, Upgrade},
 };
+
+use crate::calls::decide;
 
 /// Two nodes in a line.
 pub(crate) const LINE: &str =
@@ -63,18 +65,10 @@ pub(crate) fn started(definition: &str, configure: impl FnOnce(&mut Run)) -> Run
     let graph = Arc::new(make(definition));
     let functions = functions(std::iter::once(&graph));
     let id = RunId(uuid::Uuid::from_u128(7));
-    let (mut run, _) = Run::start(
-        id,
-        graph,
-        Arc::default(),
-        Object::default(),
-        functions,
-        true,
-        Timestamp(0),
-    );
-    configure(&mut run);
-    decide(&mut run, Input::Activate, Timestamp(0)).expect("it begins");
-    run
+    let state = Object::default();
+    let mut unstarted = Run::create(id, graph, Arc::default(), state, functions, Timestamp(0));
+    configure(&mut unstarted.run);
+    unstarted.start().0
 }
 
 pub(crate) fn functions<'g>(graphs: impl Iterator<Item = &'g Arc<Graph>>) -> BTreeMap<Arc<str>, FunctionRef> {
@@ -472,8 +466,12 @@ pub(crate) fn play(script: &str) -> String {
     let functions = functions(graphs.values().chain([&graph]));
     let mut first = (graph.clone(), Arc::new(graphs));
     let mut later = Vec::new();
-    let (mut run, mut journal) =
-        Run::start(id, graph, first.1.clone(), state, functions, queued, Timestamp(0));
+    let unstarted = Run::create(id, graph, first.1.clone(), state, functions, Timestamp(0));
+    let (mut run, mut journal) = if queued {
+        unstarted.queue()
+    } else {
+        unstarted.start()
+    };
     let mut report: Vec<String> = journal.iter().map(|event| show(event)).collect();
     let mut now = 0;
     for line in lines {

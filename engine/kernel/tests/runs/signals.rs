@@ -4,10 +4,11 @@
 use expect_test::expect;
 use heddle_json::{Object, object::json};
 use heddle_kernel::{
-    Event, FailureKind, Input, Refusal, Run, RunId, Timestamp, decide,
+    Event, FailureKind, Input, Refusal, Run, RunId, Timestamp,
     run::{MAX_SIGNAL_BYTES, MAX_SIGNALS},
 };
 
+use crate::calls::decide;
 use crate::script::{check, make, restored};
 
 /// A graph that waits, and one that runs it for each item.
@@ -306,15 +307,15 @@ fn the_name_of_a_signal_and_a_prompt_come_from_the_state() {
 fn waiting(definition: &str) -> Run {
     let graph = std::sync::Arc::new(make(definition));
     let id = RunId(uuid::Uuid::nil());
-    Run::start(
+    Run::create(
         id,
         graph,
         Default::default(),
         Object::default(),
         Default::default(),
-        false,
         Timestamp(0),
     )
+    .start()
     .0
 }
 

@@ -6,25 +6,26 @@ use std::sync::Arc;
 use expect_test::expect;
 use heddle_json::{Object, object::json};
 use heddle_kernel::{
-    Answer, Graph, Input, Outcome, PendingWork, Route, Run, RunId, Timestamp, decide,
+    Answer, Graph, Input, Outcome, PendingWork, Route, Run, RunId, Timestamp,
     run::{Graphs, Snapshot},
 };
 
+use crate::calls::decide;
 use crate::script::{functions, make, restored};
 
 fn start(graph: &str, state: Object) -> Run {
     let graph = Arc::new(make(graph));
     let functions = functions([&graph].into_iter());
     let graphs = Arc::new(Graphs::new());
-    Run::start(
+    Run::create(
         RunId(uuid::Uuid::nil()),
         graph,
         graphs,
         state,
         functions,
-        false,
         Timestamp(0),
     )
+    .start()
     .0
 }
 

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use expect_test::expect;
 use heddle_json::Object;
-use heddle_kernel::{
-    Event, EventRecord, Input, PendingWork, Run, RunId, Status, Timestamp, decide, run::Graphs,
-};
+use heddle_kernel::{Event, EventRecord, Input, PendingWork, Run, RunId, Status, Timestamp, run::Graphs};
 
+use crate::calls::decide;
 use crate::script::{LINE, check, functions, make};
 
 /// Two arms that join.
@@ -421,7 +420,12 @@ fn resumed_after(graph: &str, queued: bool, inputs: Vec<Input>) -> Run {
     let graph = Arc::new(make(graph));
     let functions = functions([&graph].into_iter());
     let (id, graphs, now) = (RunId(uuid::Uuid::nil()), Arc::new(Graphs::new()), Timestamp(0));
-    let (mut run, _) = Run::start(id, graph, graphs, Object::default(), functions, queued, now);
+    let unstarted = Run::create(id, graph, graphs, Object::default(), functions, now);
+    let (mut run, _) = if queued {
+        unstarted.queue()
+    } else {
+        unstarted.start()
+    };
     for input in inputs {
         decide(&mut run, input, now).unwrap();
     }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use heddle_json::Object;
 use heddle_kernel::{
-    Answer, FailureKind, Input, Outcome, Route, Run, RunId, Status, Timestamp, decide, run::StepInput,
+    Answer, FailureKind, Input, Outcome, Route, Run, RunId, Status, Timestamp, run::StepInput,
 };
 
+use crate::calls::decide;
 use crate::script::{functions, make};
 
 fn begin(definition: &str, state: &str, max_state_bytes: usize) -> Run {
@@ -14,10 +15,9 @@ fn begin(definition: &str, state: &str, max_state_bytes: usize) -> Run {
     let functions = functions(std::iter::once(&graph));
     let id = RunId(uuid::Uuid::from_u128(7));
     let state = Object::parse(state).expect("a state");
-    let (mut run, _) = Run::start(id, graph, Arc::default(), state, functions, true, Timestamp(0));
-    run.max_state_bytes = max_state_bytes;
-    decide(&mut run, Input::Activate, Timestamp(0)).expect("the run begins");
-    run
+    let mut unstarted = Run::create(id, graph, Arc::default(), state, functions, Timestamp(0));
+    unstarted.run.max_state_bytes = max_state_bytes;
+    unstarted.start().0
 }
 
 /// What step 1 was given, in short.

@@ -1,9 +1,13 @@
 //! The calls of a run: starts them, and collects their results and log lines.
 
-use std::{collections::VecDeque, panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    collections::{VecDeque, hash_map::Entry},
+    panic::AssertUnwindSafe,
+    sync::Arc,
+};
 
 use futures_util::{FutureExt, future::BoxFuture};
-use heddle_kernel::{Answer, Failure, FailureKind, Input, Level, PendingWork, Run};
+use heddle_kernel::{Answer, CallId, Failure, FailureKind, Input, Level};
 use tokio::task::AbortHandle;
 
 use super::{
@@ -11,13 +15,6 @@ use super::{
     step_sink::{Output, StepSink},
 };
 use crate::ports::Call;
-
-/// Identifies a call: an attempt of a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct CallId {
-    pub(super) step: u64,
-    pub(super) attempt: u32,
-}
 
 pub(super) type CallResult = Result<Answer, Failure>;
 
@@ -28,21 +25,6 @@ pub(super) struct ActiveCall {
     abort: AbortHandle,
 }
 
-impl CallId {
-    /// The call that this pending work needs. `None` for a wait.
-    pub(super) fn of(work: PendingWork) -> Option<Self> {
-        match work {
-            PendingWork::Call { step, attempt } => Some(Self { step, attempt }),
-            PendingWork::Wait { .. } => None,
-        }
-    }
-
-    /// Whether the run still needs this call.
-    fn is_pending(self, run: &Run) -> bool {
-        run.pending_work_at(self.step).and_then(Self::of) == Some(self)
-    }
-}
-
 impl Driver {
     /// Starts a call, unless the run no longer needs it. Returns the result of a call that ends at once; another call
     /// becomes an active call.
@@ -50,7 +32,7 @@ impl Driver {
         let CallId { step, attempt } = call;
         let prepared = self
             .live
-            .read(|run| call.is_pending(run).then(|| run.prepare(step)).flatten())?;
+            .read(|run| run.is_call_pending(call).then(|| run.prepare(step)).flatten())?;
         let prepared = match prepared {
             Ok(prepared) => prepared,
             Err(failure) => return Some(Err(failure)),
@@ -117,19 +99,16 @@ impl Driver {
         });
     }
 
-    /// Aborts the active calls that the run no longer needs: their steps failed or were cancelled, or the run has ended.
-    pub(super) fn abort_obsolete_calls(&mut self) {
-        let active_calls = &mut self.active_calls;
-        self.live.read(|run| {
-            active_calls.retain(|step, active| {
-                let (step, attempt) = (*step, active.attempt);
-                let is_needed = !run.status.is_over() && CallId { step, attempt }.is_pending(run);
-                if !is_needed {
-                    active.abort.abort();
-                }
-                is_needed
-            });
-        });
+    /// Aborts those of these calls that are active. The run no longer needs them: their steps failed or were cancelled,
+    /// or the run has ended.
+    pub(super) fn abort_calls(&mut self, ended: &[CallId]) {
+        for CallId { step, attempt } in ended {
+            if let Entry::Occupied(active) = self.active_calls.entry(*step)
+                && active.get().attempt == *attempt
+            {
+                active.remove().abort.abort();
+            }
+        }
     }
 
     /// Journals what the functions of all active calls have written so far.

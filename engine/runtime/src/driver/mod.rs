@@ -15,10 +15,10 @@ use std::{
     time::Duration,
 };
 
-use heddle_kernel::{Event, EventRecord, Input, Refusal, Run, Timestamp};
+use heddle_kernel::{CallId, Decision, Input, Refusal, Run, Timestamp};
 use tokio::{sync::OwnedSemaphorePermit, task::JoinSet};
 
-use self::call::{ActiveCall, CallId, CallResult};
+use self::call::{ActiveCall, CallResult};
 use crate::{
     append_buffer::AppendBuffer,
     core::Core,
@@ -67,8 +67,8 @@ pub(crate) fn spawn_driver(core: &Arc<Core>, live: Arc<LiveRun>, buffer: AppendB
     let (ready_calls, is_held) = live.read(|run| {
         let is_held = run.is_suspended() || run.status.is_over();
         // It is unknown which calls of a held run were made: all of them are made when the run continues.
-        let pending_work = run.pending_work().filter(|_| !is_held);
-        (pending_work.filter_map(CallId::of).collect(), is_held)
+        let calls = run.pending_calls().filter(|_| !is_held);
+        (calls.collect(), is_held)
     });
     let driver = Driver {
         core: core.clone(),
@@ -245,15 +245,17 @@ impl Driver {
     /// number of the last event, or 0 if nothing follows.
     fn decide(&mut self, input: Input) -> Result<u64, Refusal> {
         let now = self.core.ports.clock.now();
-        let ready_calls = &mut self.ready_calls;
-        let (events, (is_held, ends_calls)) = self.live.decide(input, now, |run, events| {
-            ready_calls.extend(started_calls(run, events));
-            (run.status.is_over() || run.is_suspended(), ends_calls(events))
-        })?;
+        let (decision, is_held) = self
+            .live
+            .decide(input, now, |run| run.status.is_over() || run.is_suspended())?;
+        let Decision {
+            events,
+            calls_started,
+            calls_ended,
+        } = decision;
         self.is_held = is_held;
-        if ends_calls {
-            self.abort_obsolete_calls();
-        }
+        self.ready_calls.extend(calls_started);
+        self.abort_calls(&calls_ended);
         let last = events.last().map_or(0, |last| last.seq);
         if last > 0 {
             self.is_timer_checked = false;
@@ -369,20 +371,4 @@ impl Driver {
         }
         live.close();
     }
-}
-
-/// The calls that these new events start.
-fn started_calls<'r>(run: &'r Run, events: &'r [Arc<EventRecord>]) -> impl Iterator<Item = CallId> + 'r {
-    events.iter().filter_map(|record| match &record.event {
-        Event::StepStarted { step, .. } => run.pending_work_at(*step).and_then(CallId::of),
-        _ => None,
-    })
-}
-
-/// Whether these new events may make active calls obsolete.
-fn ends_calls(events: &[Arc<EventRecord>]) -> bool {
-    events.iter().any(|record| {
-        let event = &record.event;
-        matches!(event, Event::StepFailed { .. } | Event::UndoStarted { .. }) || event.ends_run()
-    })
 }

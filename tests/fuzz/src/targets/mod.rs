@@ -1,5 +1,7 @@
 //! The targets: each reads one kind of input and checks its rules.
 
+#[path = "../../../../engine/kernel/tests/laws/calls.rs"]
+mod calls;
 mod components;
 mod expressions;
 mod graphs;

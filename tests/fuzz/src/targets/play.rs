@@ -12,12 +12,14 @@ use heddle_json::{
 };
 use heddle_kernel::{
     Answer, Digest, EventRecord, Failure, FailureKind, Graph, Input, Outcome, PendingWork, Prepared, Route,
-    Run, RunId, Timestamp, decide,
+    Run, RunId, Timestamp,
     event::FunctionRef,
     graph::{Node, NodeAction},
     run::{Graphs, Snapshot},
 };
 use serde_json::{Value, json};
+
+use super::calls::decide;
 
 /// The maximum number of inputs to a run. A longer run is checked as it is then.
 const MAX_TURNS: u64 = 150;
@@ -46,15 +48,15 @@ pub(crate) fn play_to_end(graph: &Arc<Graph>, child: &Arc<Graph>, input: &[u8]) 
         functions.map(|uses| (uses.clone(), reference(uses))).collect();
     let state = Object::parse(STATE).expect("it is an object");
     let id = RunId(uuid::Uuid::nil());
-    let (mut run, mut journal) = Run::start(
+    let (mut run, mut journal) = Run::create(
         id,
         world.graph.clone(),
         world.graphs.clone(),
         state,
         functions,
-        false,
         Timestamp(0),
-    );
+    )
+    .start();
     run.stage(world.graph.clone(), world.graphs.clone());
     world.continue_run(&mut run, &mut journal);
     world.check(&run, &journal);
