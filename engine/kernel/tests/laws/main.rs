@@ -1,6 +1,8 @@
 //! Property tests of the kernel over random graphs, results, orders, crashes, duplicates and control requests: pauses,
 //! retries, upgrades, forks, cancellations, and snapshots at any moment.
 //!
+//! Every decision is also checked for the law of its calls (`calls.rs`).
+//!
 //! A failing case prints its seed and the smallest input that fails. `PROPTEST_CASES` sets the number of cases of each
 //! test, and `PROPTEST_RNG_SEED` the seed.
 #![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
