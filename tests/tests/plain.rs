@@ -54,7 +54,7 @@ fn the_command_reports_the_exports_without_a_tool() {
         let printed = [printed.stdout, printed.stderr].concat();
         let printed = String::from_utf8_lossy(&printed);
         assert!(
-            printed.contains("left out") && printed.contains("#open`: it gives"),
+            printed.contains("left out") && printed.contains("#open`: it returns"),
             "{printed}"
         );
     }

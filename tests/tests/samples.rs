@@ -115,7 +115,7 @@ fn code_review_reviews_this_repository() {
         .iter()
         .map(|function| function["name"].as_str().unwrap())
         .collect();
-    for name in ["decide", "Engine::start_run", "Server::restart"] {
+    for name in ["decide", "Engine::create_graph", "Server::restart"] {
         assert!(names.contains(&name), "{name} is found: {names:?}");
     }
     assert!(
