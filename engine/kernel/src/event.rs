@@ -246,7 +246,7 @@ impl Event {
     }
 }
 
-/// The values of a wait's expressions at its start. Texts that are no expressions are left out.
+/// The values of a wait's expressions at its start. Texts that are not expressions are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WaitTexts {
     /// The name of the signal.

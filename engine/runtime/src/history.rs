@@ -189,7 +189,7 @@ impl Core {
         step: u64,
         attempt: u32,
     ) -> Result<Option<StepInput>, StepError> {
-        // A failed step may be active again later, so the attempt's number tells what is after its start.
+        // A failed step can become active again, so a state is before the attempt only if the attempt number is lower.
         let is_before_attempt = |run: &Run| {
             let active = run.active_step(step);
             run.steps < step || active.is_some_and(|active| active.attempt < attempt)

@@ -196,7 +196,7 @@ impl LiveRun {
         read(&self.state().run)
     }
 
-    /// Has the kernel decide the new events for an input, and applies them. Returns the decision and the result of `read` on
+    /// Passes an input to the kernel and applies the resulting events. Returns the decision and the result of `read` on
     /// the changed run.
     pub(crate) fn decide<T>(
         &self,

@@ -1,4 +1,4 @@
-//! CPU work that takes up to seconds, such as drawing a large graph, on blocking threads.
+//! Runs CPU-bound work that can take seconds, such as drawing a large graph, on blocking threads.
 
 use std::{sync::Arc, time::Duration};
 

@@ -146,7 +146,7 @@ impl Appending {
         let mut stdout = child.stdout.take().expect("its stdout is piped");
         let reports_text = std::thread::spawn(move || {
             let mut text = String::new();
-            stdout.read_to_string(&mut text).expect("it tells text");
+            stdout.read_to_string(&mut text).expect("the reports are UTF-8");
             text
         });
         Self { child, reports_text }
@@ -167,7 +167,10 @@ impl Appending {
             let _ = self.child.kill();
         }
         let status = self.child.wait().expect("it can be waited for");
-        let text = self.reports_text.join().expect("it tells what it does");
+        let text = self
+            .reports_text
+            .join()
+            .expect("the thread that reads the reports does not panic");
         assert!(ends, "it hangs after:\n{text}");
         let killed = status.signal().is_some();
         assert!(status.success() || killed, "it failed ({status}) after:\n{text}");

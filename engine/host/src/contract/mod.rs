@@ -62,7 +62,7 @@ impl Contract {
             })
     }
 
-    /// The exports that are no function of the plugin, each with the reason.
+    /// The exports that are not functions of the plugin, each with the reason.
     pub(crate) fn left_out(&self) -> &[String] {
         match self {
             Self::V0_1_0(_) => &[],

@@ -51,7 +51,7 @@ impl<'e> Pins<'e> {
     }
 
     /// Rebuilds a graph that was checked at its creation, for a run that is pinned to these functions.
-    /// Functions that are no longer registered are no error.
+    /// Functions that are no longer registered are not an error.
     ///
     /// # Errors
     /// The problems of the definition.

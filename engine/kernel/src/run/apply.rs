@@ -157,7 +157,7 @@ impl Run {
                     .get_mut(&item.of)
                     .ok_or("its map is not active")?;
                 let StepState::Map(items) = &mut of.state else {
-                    return Err("its step is no map".to_owned());
+                    return Err("its step is not a map".to_owned());
                 };
                 let slot = items
                     .results

@@ -241,7 +241,7 @@ impl Driver {
         }
     }
 
-    /// Has the kernel decide what follows from an input, adds the events to the buffer, and updates the calls. Returns the
+    /// Passes an input to the kernel, adds the resulting events to the buffer, and updates the calls. Returns the
     /// number of the last event, or 0 if nothing follows.
     fn decide(&mut self, input: Input) -> Result<u64, Refusal> {
         let now = self.core.ports.clock.now();
