@@ -6,7 +6,7 @@ use cel::{IdedExpr, ParseError, common::ast::SourceInfo, parser::Parser};
 
 use super::{
     Problem,
-    scan::{self, Fault, MAX_CHAIN, MAX_NESTING},
+    scan::{self, Fault},
 };
 
 /// The length limit of an expression, in bytes. A longer condition belongs into a function.
@@ -27,10 +27,11 @@ pub(super) fn parse(source: &str) -> Result<(IdedExpr, SourceInfo), Vec<Problem>
             message: "the expression is empty".into(),
         }]);
     }
-    scan::check(source).map_err(|Fault { at, message }| vec![problem(source, at, &message)])?;
+    let scanned = scan::check(source).map_err(|Fault { at, message }| vec![problem(source, at, &message)])?;
 
+    // If the parser finds more nesting than the scan, they disagree about a token, and the text is refused.
     let parser = Parser::new()
-        .max_recursion_depth((MAX_NESTING + MAX_CHAIN) as u16)
+        .max_recursion_depth(scanned.depth as u16)
         .enable_ident_escape_syntax(true);
     // The parser is generated code and the text is not trusted: if the parser panics, the text is refused. It
     // keeps nothing between two texts except what it learnt about the grammar.
@@ -46,7 +47,7 @@ pub(super) fn parse(source: &str) -> Result<(IdedExpr, SourceInfo), Vec<Problem>
 
 /// The first number with more digits than its double.
 pub(super) fn lost_digits(source: &str) -> Option<Problem> {
-    let Fault { at, message } = scan::check(source).ok()??;
+    let Fault { at, message } = scan::check(source).ok()?.lost?;
     Some(problem(source, at, &message))
 }
 

@@ -2,7 +2,8 @@
 //!
 //! It finds the errors that the parser explains badly (an unterminated string, an unmatched bracket, `=` for
 //! `==`) and limits nesting, so that neither the parser nor the code that walks its tree can overflow the
-//! stack.
+//! stack. So it must split a text into exactly the tokens of the parser's lexer: a bracket that it takes for a part
+//! of a string or a name is not counted.
 
 use heddle_json::decimal::Decimal;
 
@@ -37,8 +38,16 @@ struct Open {
     choices: usize,
 }
 
-/// Checks a text up to its first error. Returns the first number whose digits a double loses, if any.
-pub(super) fn check(source: &str) -> Result<Option<Fault>, Fault> {
+/// What [`check`] found in a text without errors.
+pub(super) struct Scanned {
+    /// The first number whose digits a double loses.
+    pub(super) lost: Option<Fault>,
+    /// How many expressions contain the innermost one: one for each open bracket, and one for each `?` before it.
+    pub(super) depth: usize,
+}
+
+/// Checks a text up to its first error.
+pub(super) fn check(source: &str) -> Result<Scanned, Fault> {
     let bytes = source.as_bytes();
     let mut open = vec![Open {
         at: 0,
@@ -46,7 +55,7 @@ pub(super) fn check(source: &str) -> Result<Option<Fault>, Fault> {
         chain: 0,
         choices: 0,
     }];
-    let mut lost = None;
+    let (mut lost, mut depth) = (None, 0);
     let mut at = 0;
     while at < bytes.len() {
         let next = bytes.get(at + 1).copied().unwrap_or(0);
@@ -57,21 +66,17 @@ pub(super) fn check(source: &str) -> Result<Option<Fault>, Fault> {
             b'a'..=b'z' | b'A'..=b'Z' | b'_' => {
                 len = word_len(&bytes[at..]);
                 let word = &source[at..at + len];
-                let prefixed = matches!(bytes.get(at + len), Some(b'"' | b'\''))
-                    && word.len() <= 2
-                    && word.bytes().all(|c| matches!(c, b'r' | b'R' | b'b' | b'B'));
-                if prefixed {
-                    let raw = word.bytes().any(|c| matches!(c, b'r' | b'R'));
-                    len += string_len(source, at + len, raw)?;
-                } else if word == "in" {
-                    top.chain += 1;
+                let quoted = matches!(bytes.get(at + len), Some(b'"' | b'\''));
+                match word.as_bytes() {
+                    [b'r' | b'R'] | [b'b' | b'B', b'r' | b'R'] if quoted => {
+                        len += string_len(source, at + len, true)?;
+                    }
+                    b"in" => top.chain += 1,
+                    _ => {}
                 }
             }
             b'"' | b'\'' => len = string_len(source, at, false)?,
-            b'`' => match bytes[at + 1..].iter().position(|c| *c == b'`') {
-                Some(end) => len = end + 2,
-                None => return fault(at, "this ` has no end"),
-            },
+            b'`' => len = escaped_name_len(source, at)?,
             bracket @ (b'(' | b'[' | b'{') => {
                 top.chain += 1;
                 if open.len() > MAX_NESTING {
@@ -107,20 +112,23 @@ pub(super) fn check(source: &str) -> Result<Option<Fault>, Fault> {
             }
             b'.' | b'+' | b'-' | b'*' | b'/' | b'%' | b'<' | b'>' => top.chain += 1,
             b'0'..=b'9' => {
-                len = number_len(&bytes[at..]);
-                let start = if source[..at].ends_with('.') { at - 1 } else { at };
-                let text = &source[start..at + len];
+                let fraction = source[..at].ends_with('.');
+                len = number_len(&bytes[at..], fraction);
+                let text = &source[at - usize::from(fraction)..at + len];
                 if lost.is_none() && loses_digits(text) {
                     let message = format!(
                         "the number {text} has more digits than a double holds: write it with at most {DOUBLE_DIGITS}"
                     );
-                    lost = Some(Fault { at: start, message });
+                    let at = at - usize::from(fraction);
+                    lost = Some(Fault { at, message });
                 }
             }
             b'!' | b' ' | b'\t' | b'\r' | b'\n' | 0x0c => {}
             _ => return Err(unknown_character(source, at)),
         }
-        if open.iter().map(|open| open.chain + open.choices).sum::<usize>() > MAX_CHAIN {
+        let choices: usize = open.iter().map(|open| open.choices).sum();
+        depth = depth.max(open.len() - 1 + choices);
+        if open.iter().map(|open| open.chain).sum::<usize>() + choices > MAX_CHAIN {
             return fault(
                 at,
                 format!(
@@ -134,18 +142,24 @@ pub(super) fn check(source: &str) -> Result<Option<Fault>, Fault> {
         Some(Open { at, bracket, .. }) if bracket != 0 => {
             fault(at, format!("this `{}` is never closed", char::from(bracket)))
         }
-        _ => Ok(lost),
+        _ => Ok(Scanned { lost, depth }),
     }
 }
 
-/// The length of the number that starts with these digits.
-fn number_len(bytes: &[u8]) -> usize {
+/// The length of the number that starts with these digits. A fraction's digits follow a point that no digit precedes.
+fn number_len(bytes: &[u8], fraction: bool) -> usize {
+    let unsigned = |len: usize| len + usize::from(matches!(bytes.get(len), Some(b'u' | b'U')));
+    if !fraction && let Some(hex) = bytes.strip_prefix(b"0x") {
+        let len = hex.iter().take_while(|c| c.is_ascii_hexdigit()).count();
+        return if len == 0 { 1 } else { unsigned(2 + len) };
+    }
     let digits = |from: usize| {
         let rest = bytes.get(from..).unwrap_or_default();
         rest.iter().take_while(|c| c.is_ascii_digit()).count()
     };
-    let mut len = digits(0);
-    if bytes.get(len) == Some(&b'.') && digits(len + 1) > 0 {
+    let whole = digits(0);
+    let mut len = whole;
+    if !fraction && bytes.get(len) == Some(&b'.') && digits(len + 1) > 0 {
         len += 1 + digits(len + 1);
     }
     if matches!(bytes.get(len), Some(b'e' | b'E')) {
@@ -155,12 +169,16 @@ fn number_len(bytes: &[u8]) -> usize {
             len += 1 + sign + exponent;
         }
     }
-    len
+    if fraction || len > whole {
+        len
+    } else {
+        unsigned(len)
+    }
 }
 
 /// Whether a number has so many digits that its double has another value.
 fn loses_digits(text: &str) -> bool {
-    if !text.contains(['.', 'e', 'E']) {
+    if !text.contains(['.', 'e', 'E']) || text.starts_with("0x") {
         return false;
     }
     let mantissa = text.split(['e', 'E']).next().unwrap_or(text);
@@ -221,6 +239,24 @@ fn word_len(bytes: &[u8]) -> usize {
         .iter()
         .position(|c| !c.is_ascii_alphanumeric() && *c != b'_')
         .unwrap_or(bytes.len())
+}
+
+/// The length of the name in backticks that starts at `start`.
+fn escaped_name_len(source: &str, start: usize) -> Result<usize, Fault> {
+    let name = &source[start + 1..];
+    let Some(len) = name.find('`') else {
+        return fault(start, "this ` has no end");
+    };
+    let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '/' | ' ');
+    match name[..len].char_indices().find(|(_, c)| !known(*c)) {
+        None if len == 0 => fault(start, "there is no name between these backticks"),
+        None => Ok(len + 2),
+        Some((at, _)) => fault(
+            start + 1 + at,
+            "a name in backticks has only letters from a to z, digits, `_`, `.`, `-`, `/` and spaces; a key with other \
+             characters is read as state[\"…\"]",
+        ),
+    }
 }
 
 /// The length of the string that starts with the quote at `start`.
@@ -297,9 +333,19 @@ mod tests {
             ("1e", 1),
             ("1e+", 1),
             ("1.5em", 3),
-            ("1u", 1),
+            ("1u", 2),
+            ("1U\"", 2),
+            ("1.5u", 3),
+            ("1e5u", 3),
+            ("0x1bR", 4),
+            ("0xFFu", 5),
+            ("0x", 1),
+            ("0xg", 1),
         ] {
-            assert_eq!(number_len(text.as_bytes()), len, "{text}");
+            assert_eq!(number_len(text.as_bytes(), false), len, "{text}");
+        }
+        for (text, len) in [("5", 1), ("5.5", 1), ("5e3", 3), ("5u", 1), ("0x1", 1)] {
+            assert_eq!(number_len(text.as_bytes(), true), len, "after a point: {text}");
         }
     }
 

@@ -229,6 +229,47 @@ fn the_deepest_expressions_work() {
     expect!["the expression is empty"].assert_eq(&problem(" \n".into()));
 }
 
+/// Brackets and selections are counted also where the text before them looks like the start of a string or a name.
+#[test]
+fn nesting_cannot_hide_in_what_the_parser_does_not_take_for_a_string_or_a_name() {
+    let deep = [
+        "x.all(".repeat(600),
+        "(".repeat(3_000),
+        "[".repeat(3_000),
+        "+x.a()".repeat(600),
+    ];
+    for deep in &deep {
+        for (before, after) in [
+            ("state.`", "`"),
+            ("`", "`"),
+            // The lexer takes these letters for a name, or for the end of a number, and only the next for a prefix.
+            (r#"rb"\" ""#, r#"""#),
+            (r#"rr'\' '"#, "'"),
+            (r#"bb"\" ""#, r#"""#),
+            (r#"0x1r"\""#, r#"""#),
+            (r#"0x1br"\""#, r#"""#),
+            (r#"1ur"\""#, r#"""#),
+            (r#".5ur"\" ""#, r#"""#),
+            (r#"1.5ur"\" ""#, r#"""#),
+            (r#"1e5r"\""#, r#"""#),
+            (r#"br"\""#, r#"""#),
+            (r#""\q"#, r#"""#),
+            ("\"\n", "\""),
+            ("// \r", "\n"),
+        ] {
+            let source = format!("{before}{deep}{after}");
+            for want in [Want::Any, Want::Bool] {
+                let refused = compile(&source, want).unwrap_err();
+                assert!(refused.len() < 1_000, "{before}: {refused}");
+            }
+        }
+    }
+    let problem = |source: &str| compile(source, Want::Any).unwrap_err();
+    expect!["column 12: a name in backticks has only letters from a to z, digits, `_`, `.`, `-`, `/` and spaces; a key with other characters is read as state[\"…\"]"]
+        .assert_eq(&problem("state.`call(me)`"));
+    expect!["column 7: there is no name between these backticks"].assert_eq(&problem("state.``"));
+}
+
 /// Random nested expressions of every construct; most have type errors.
 fn expressions() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
