@@ -10,6 +10,9 @@ use crate::process::{cargo, heading, program, run as run_command, under_root};
 
 /// The time per target in continuous integration, in seconds.
 const SECONDS_IN_CI: &str = "35";
+/// The seed in continuous integration. It is fixed, so that a commit does not fail for an input that an earlier commit
+/// was never tried with; campaigns with random seeds search for new inputs.
+const SEED_IN_CI: &str = "1";
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -31,7 +34,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 /// The campaign of continuous integration. Requires that the targets and the guests are built.
 pub(crate) fn in_ci() -> Command {
-    targets(["--seconds", SECONDS_IN_CI])
+    targets(["--seconds", SECONDS_IN_CI, "--seed", SEED_IN_CI])
 }
 
 fn targets<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
