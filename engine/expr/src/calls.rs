@@ -178,7 +178,7 @@ impl Checker<'_> {
     pub(super) fn comprehension(&mut self, id: u64, comprehension: ComprehensionExpr) -> Planned {
         let at = self.at(id);
         let Some((kind, filter, body)) = loop_of(comprehension.accu_init, comprehension.loop_step) else {
-            return self.report(at, "this kind of loop is not known here");
+            return self.report(at, "this kind of loop is not supported");
         };
         let (over, over_type) = self.plan(comprehension.iter_range);
         if !over_type.kinds.meets(Kinds::ITEMS) {

@@ -16,7 +16,7 @@ use super::{
     json,
     kinds::Operator,
     meter::{Meter, OBJECT_COST, Stop, wrong},
-    missing::{self, There},
+    missing::{self, PresentKeys},
     patterns::Patterns,
     plan::{Loop, LoopKind, Node, Path},
     read::{self, Member},
@@ -497,11 +497,11 @@ impl<'e, 'a> Evaluation<'e, 'a> {
             Stop::NoKey(entries, key) => Some(missing::in_entries(&entries, &key)),
             Stop::NoPath(number, index) => {
                 let there = match self.lead(number, index) {
-                    Ok(Lead::Object(object)) => There::in_object(object),
-                    Ok(Lead::Whole(json)) => There::in_text(json.get()),
-                    Ok(Lead::Text(text)) => There::in_text(text),
+                    Ok(Lead::Object(object)) => PresentKeys::in_object(object),
+                    Ok(Lead::Whole(json)) => PresentKeys::in_text(json.get()),
+                    Ok(Lead::Text(text)) => PresentKeys::in_text(text),
                     // A variable that changes its value between two looks has no key to name.
-                    Err(_) => There::in_text("{}"),
+                    Err(_) => PresentKeys::in_text("{}"),
                 };
                 Some(missing::in_path(&self.paths[number], index, &there))
             }

@@ -24,9 +24,9 @@ const KEYS_COMPARED: usize = 64;
 const KEY_LEN: usize = 40;
 
 /// The first keys that exist.
-pub(super) struct There(Vec<String>);
+pub(super) struct PresentKeys(Vec<String>);
 
-impl There {
+impl PresentKeys {
     pub(super) fn in_object(object: &Object) -> Self {
         Self::of(object.iter().map(|(key, _)| &**key))
     }
@@ -61,12 +61,12 @@ impl There {
 }
 
 /// The message for a path whose key at `index` is missing.
-pub(super) fn in_path(path: &Path, index: usize, there: &There) -> String {
+pub(super) fn in_path(path: &Path, index: usize, present: &PresentKeys) -> String {
     let key = clipped(&path.keys[index], KEY_LEN);
     let (of, asked) = (path.up_to(index), path.up_to(index + 1));
     format!(
-        "{of} has no key `{key}`{}; has({asked}) tells whether it is there",
-        there.hint(&key)
+        "{of} has no key `{key}`{}; has({asked}) tests whether the key exists",
+        present.hint(&key)
     )
 }
 
@@ -77,5 +77,8 @@ pub(super) fn in_entries(entries: &BTreeMap<Key, Value>, key: &str) -> String {
         _ => None,
     });
     let key = clipped(key, KEY_LEN);
-    format!("the object has no key `{key}`{}", There::of(texts).hint(&key))
+    format!(
+        "the object has no key `{key}`{}",
+        PresentKeys::of(texts).hint(&key)
+    )
 }

@@ -88,11 +88,11 @@ fn a_definition_is_refused_with_every_mistake_at_its_place() {
 fn every_construct_reports_its_mistakes_at_their_places() {
     expect![[r#"
         refused
-        Error /nodes/extract/config: `config` means nothing in a node with `sleep`
+        Error /nodes/extract/config: `config` is not allowed in a node with `sleep`
         Error /nodes/extract/sleep: expected a duration such as "500ms", "10s", "1h30m" or "7d", got "10 parsecs"
-        Error /nodes/gate/output: `output` means nothing in a node with `map`: `map.into` says where its results go
+        Error /nodes/gate/output: `output` is not allowed in a node with `map`: use `map.into` for the results
         Error /nodes/gate/map/as: expected a name of letters, digits and `_` other than state, input, run, node, got "state"
-        Error /nodes/analyze/timeout: `timeout` means nothing in a node with `wait`: `wait.timeout` says how long it waits
+        Error /nodes/analyze/timeout: `timeout` is not allowed in a node with `wait`: use `wait.timeout`
         Error /nodes/analyze/wait/schema: the schema cannot be used at /type: 7 is not valid under any of the schemas listed in the 'anyOf' keyword
         Error /nodes/analyze/wait/on_timeout: without `timeout` it never goes there: say how long it waits
         Error /nodes/x/graph: a node does one thing, and this one has `uses` already
@@ -105,7 +105,7 @@ fn every_construct_reports_its_mistakes_at_their_places() {
         Error /nodes/y/next: expected the names of the nodes that the function may go to
         Error /nodes/y/timeout: expected a duration such as "10s" or "1h30m", as a string, got a number
         Error /nodes/y/limits: `limits` must be a JSON object, got a string
-        Error /nodes/z/limits: `limits` means nothing in a node with `sleep`
+        Error /nodes/z/limits: `limits` is not allowed in a node with `sleep`
         Error /nodes/z/sleep: a sleep has either `until` or `for`
         Error /nodes/null: `graph` is missing: the name or id of a graph
         Error /nodes/nulls/map: `into` is missing: the key of the state that takes the results
@@ -118,7 +118,7 @@ fn every_construct_reports_its_mistakes_at_their_places() {
         Error /edges/x/when: expected an expression (CEL) as a string, got a number
         Error /state/a/merge: expected one of append, add, max, min, union, by_key, deep, last, got "sum"
         Error /state/b: the declaration of a key must be a JSON object, got a number
-        Error /state/to/reduce: unknown key `reduce`; known here: merge, key, description
+        Error /state/to/reduce: unknown key `reduce`; known keys: merge, key, description
         Error /limits/at_once: misplaced key `at_once`; it belongs in `map`, or in `group` of `limits`
         Error /limits/steps: expected a whole number from 1 to 100000000, got 1.5
         Error /limits/time: a duration cannot be negative, got "-1s"

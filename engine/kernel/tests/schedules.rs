@@ -121,7 +121,7 @@ fn an_error_in_an_expression_names_the_wrong_part() {
         zurich("@fortnightly"),
         now,
         expect![
-            "there is no `@fortnightly`: @yearly, @annually, @monthly, @weekly, @daily, @hourly are known"
+            "unknown name `@fortnightly`; known names: @yearly, @annually, @monthly, @weekly, @daily, @hourly"
         ],
     );
     check(

@@ -144,7 +144,7 @@ fn the_keys_of_the_reader_all_have_been_tried_and_are_all_described() {
         let found = Definition::parse(&wrong.to_string()).unwrap_err();
         let (_, keys) = found[0]
             .message
-            .split_once("known here: ")
+            .split_once("known keys: ")
             .expect("the message lists the keys");
         known.extend(keys.split(", ").map(str::to_owned));
     }

@@ -187,9 +187,9 @@ fn an_error_names_the_missing_and_the_available_keys() {
         input.missing
         "#,
         expect![[r#"
-            `state.missing < 3`: state has no key `missing`; has(state.missing) tells whether it is there
-            `state.scor < 3`: state has no key `scor`; did you mean `score`?; has(state.scor) tells whether it is there
-            `state.doc.by.age`: state.doc.by has no key `age`; it has `name`, `first name`; has(state.doc.by.age) tells whether it is there
+            `state.missing < 3`: state has no key `missing`; has(state.missing) tests whether the key exists
+            `state.scor < 3`: state has no key `scor`; did you mean `score`?; has(state.scor) tests whether the key exists
+            `state.doc.by.age`: state.doc.by has no key `age`; it has `name`, `first name`; has(state.doc.by.age) tests whether the key exists
             `state.doc.pages.count`: state.doc.pages is a number and has no key `count`
             `state.tags.length`: state.tags is a list and has no key `length`; its size is size(state.tags)
             `state.items[7]`: the list has 3 items, from 0, and none at `7`
@@ -214,8 +214,8 @@ fn an_error_names_the_missing_and_the_available_keys() {
             `["a", state.score].join(",")`: `.join(…)` needs a list of strings, item 1 is an int; .map(x, string(x)) makes strings
             `state.score ? 1 : 2`: a condition before `?` is a bool, this is an int
             `"abc".substring(2, 1)`: a string of 3 characters has no part from 2 to 1
-            `state.empty.x`: state.empty has no key `x`; it has none; has(state.empty.x) tells whether it is there
-            `input.missing`: input has no key `missing`; it has `limit`; has(input.missing) tells whether it is there
+            `state.empty.x`: state.empty has no key `x`; it has none; has(state.empty.x) tests whether the key exists
+            `input.missing`: input has no key `missing`; it has `limit`; has(input.missing) tests whether the key exists
         "#]],
     );
 }
@@ -238,7 +238,7 @@ fn has_tells_whether_a_key_is_there() {
         expect![[r#"
             has(state.score) && !has(state.missing) = true
             has(state.doc.by.name) && !has(state.doc.by.age) = true
-            `has(state.missing.x)`: state has no key `missing`; has(state.missing) tells whether it is there
+            `has(state.missing.x)`: state has no key `missing`; has(state.missing) tests whether the key exists
             `has(state.score.x)`: has(state.score.x) needs an object, state.score is a number
             has(input.limit) && !has(input.x) = true
             has(state.none) = true

@@ -119,7 +119,7 @@ impl Reader<'_> {
         let place = format!("{pointer}/{key}");
         if map.get("map").is_some_and(|map| map.get("graph").is_some()) {
             let message =
-                format!("`{key}` means nothing where a map runs a graph: put it into that graph's nodes");
+                format!("`{key}` is not allowed where a map runs a graph: put it into that graph's nodes");
             self.error(place, message);
             return None;
         }
@@ -144,15 +144,15 @@ impl Reader<'_> {
         for key in NODE.into_iter().filter(|key| !known.contains(key)) {
             if unknown.remove(key).is_some() {
                 let instead = match (does, key) {
-                    ("map", "output") => ": `map.into` says where its results go",
-                    ("wait", "timeout") => ": `wait.timeout` says how long it waits",
-                    ("graph", "timeout") => ": `limits.time` of that graph says how long it may take",
+                    ("map", "output") => ": use `map.into` for the results",
+                    ("wait", "timeout") => ": use `wait.timeout`",
+                    ("graph", "timeout") => ": use `limits.time` of that graph",
                     ("graph", "limits" | "grants") => ": put it into that graph's nodes",
                     _ => "",
                 };
                 self.error(
                     format!("{pointer}/{key}"),
-                    format!("`{key}` means nothing in a node with `{does}`{instead}"),
+                    format!("`{key}` is not allowed in a node with `{does}`{instead}"),
                 );
             }
         }

@@ -582,7 +582,7 @@ impl<'t> Reader<'t> {
             let hint = match (near, place) {
                 (Some(near), _) => format!("did you mean `{near}`?"),
                 (None, Some((_, place))) => format!("it belongs {place}"),
-                (None, None) => format!("known here: {}", known.join(", ")),
+                (None, None) => format!("known keys: {}", known.join(", ")),
             };
             let problem = if place.is_some() { "misplaced" } else { "unknown" };
             self.error(

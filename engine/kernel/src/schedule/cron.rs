@@ -263,7 +263,7 @@ fn parts(text: &str) -> Result<[&str; 5], String> {
             .find(|(known, _)| known.eq_ignore_ascii_case(name));
         let (_, whole) = known.ok_or_else(|| {
             let names = NICKNAMES.map(|(name, _)| name).join(", ");
-            format!("there is no `{name}`: {names} are known")
+            format!("unknown name `{name}`; known names: {names}")
         })?;
         parts = whole.split_whitespace().collect();
     }

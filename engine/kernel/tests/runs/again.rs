@@ -224,12 +224,12 @@ fn steps_that_failed_before_they_did_anything_are_opened_again() {
         expect![[r#"
             1 run started {}
             2 step 1 at child, attempt 1
-            3 step 1 fails (expression): `input.x` has no value: `state.x`: state has no key `x`; it has none; has(state.x) tells whether it is there
-            4 run failed (expression) at child: `input.x` has no value: `state.x`: state has no key `x`; it has none; has(state.x) tells whether it is there
+            3 step 1 fails (expression): `input.x` has no value: `state.x`: state has no key `x`; it has none; has(state.x) tests whether the key exists
+            4 run failed (expression) at child: `input.x` has no value: `state.x`: state has no key `x`; it has none; has(state.x) tests whether the key exists
             5 run retried
             6 step 1 at child, attempt 2
-            7 step 1 fails (expression): `input.x` has no value: `state.x`: state has no key `x`; it has none; has(state.x) tells whether it is there
-            8 run failed (expression) at child: `input.x` has no value: `state.x`: state has no key `x`; it has none; has(state.x) tells whether it is there
+            7 step 1 fails (expression): `input.x` has no value: `state.x`: state has no key `x`; it has none; has(state.x) tests whether the key exists
+            8 run failed (expression) at child: `input.x` has no value: `state.x`: state has no key `x`; it has none; has(state.x) tests whether the key exists
             failed {}"#]],
     );
 }

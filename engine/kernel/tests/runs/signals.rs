@@ -295,8 +295,8 @@ fn the_name_of_a_signal_and_a_prompt_come_from_the_state() {
         expect![[r#"
             1 run started {"sum":12}
             2 step 1 at ask, attempt 1, until 0
-            3 step 1 fails (expression): `wait.signal` has no value: `'approve-' + state.id`: state has no key `id`; it has `sum`; has(state.id) tells whether it is there
-            4 run failed (expression) at ask: `wait.signal` has no value: `'approve-' + state.id`: state has no key `id`; it has `sum`; has(state.id) tells whether it is there
+            3 step 1 fails (expression): `wait.signal` has no value: `'approve-' + state.id`: state has no key `id`; it has `sum`; has(state.id) tests whether the key exists
+            4 run failed (expression) at ask: `wait.signal` has no value: `'approve-' + state.id`: state has no key `id`; it has `sum`; has(state.id) tests whether the key exists
             1 run forked from 00000000-0000-0000-0000-000000000000 after step 0 with {"id":"z"}
             2 step 1 at ask, attempt 1, for approve-z, asks "Pay 12?"
             - wait 1 at ask since 1 for approve-z, asks Pay 12?
