@@ -62,7 +62,7 @@ impl Inner {
             Some(bounds) => bounds.rules(&plugin.rules),
             None => plugin.rules.clone(),
         };
-        // The runtime has waited already, unless the grants changed after it asked.
+        // Returns at once, unless the plugin got its grants after the runtime checked them.
         if rules.is_granted() {
             wait_until_durable(&name, &context).await?;
         }
@@ -327,6 +327,6 @@ async fn wait_until_durable(name: &str, context: &CallContext) -> Result<(), Fai
 }
 
 fn no_tool(name: &str) -> Failure {
-    let message = format!("`{name}` is a node function; only a tool can be called with an input of its own");
+    let message = format!("`{name}` is a node function; only a tool can be called directly");
     Failure::new(FailureKind::Unavailable, message)
 }

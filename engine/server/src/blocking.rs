@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::response::problem::{Problem, ProblemKind};
 
@@ -35,10 +35,18 @@ impl BlockingWork {
             );
             Problem::new(ProblemKind::OVERLOADED, detail).retry_after(10)
         })?;
-        let done = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            work()
-        });
-        Ok(done.await.expect("the work does not panic and is not cancelled"))
+        Ok(run_with(permit.expect("this semaphore is never closed"), work).await)
     }
+}
+
+/// Runs `work` on a blocking thread, and holds the permit until it ends, even if the caller stops waiting.
+pub(crate) async fn run_with<T: Send + 'static>(
+    permit: OwnedSemaphorePermit,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    let work = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        work()
+    });
+    work.await.expect("the work does not panic and is not cancelled")
 }

@@ -58,7 +58,8 @@ impl Driver {
     }
 
     /// Calls a function. A granted function may have side effects, so it is called only when every event that the run has
-    /// now is durable: this is the only place where a call waits for the disk.
+    /// now is durable. The call waits for the disk here, before the host gives it permits that other calls need. The host
+    /// waits only if the grants change after this check, and for tools that a function without grants calls.
     fn call_when_durable(&mut self, call: Call) -> BoxFuture<'static, CallResult> {
         let is_granted = self.core.ports.functions.is_granted(&call.function);
         let durable = is_granted.then(|| {

@@ -15,7 +15,10 @@ use futures_util::stream;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::response::problem::{Problem, ProblemKind};
+use crate::{
+    blocking,
+    response::problem::{Problem, ProblemKind},
+};
 
 /// Responses of up to this size do not count, and larger ones are sent in pieces of this size.
 const SMALL_BYTES: usize = 64 << 10;
@@ -61,13 +64,7 @@ impl ResponseBudget {
             return serialize();
         }
         let permit = self.serializations.clone().acquire_owned().await;
-        let permit = permit.expect("this semaphore is never closed");
-        let text = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            serialize()
-        });
-        text.await
-            .expect("serializing does not panic and is not cancelled")
+        blocking::run_with(permit.expect("this semaphore is never closed"), serialize).await
     }
 
     /// Returns a JSON response.
