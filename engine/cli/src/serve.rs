@@ -416,7 +416,7 @@ impl StartPlan {
         self.plugins.register_all(&engine).await?;
         recover(&engine).await?;
         warn_of_unknown(&named, &engine);
-        engine.forget_old(
+        engine.start_retention(
             self.retention,
             self.archive.map(|folder| Arc::new(folder) as Arc<dyn Archive>),
         );
@@ -461,7 +461,7 @@ fn warn_of_unknown(named: &[String], engine: &Engine) {
 async fn recover_policies(engine: &Engine, allowed: bool) -> anyhow::Result<()> {
     let unread = "cannot read the policies of the store";
     if !allowed {
-        let kept = engine.kept_policies().await.context(unread)?;
+        let kept = engine.stored_policy_count().await.context(unread)?;
         if kept > 0 {
             tracing::warn!(
                 "the policies that were set over HTTP for {kept} plugins are ignored: --grant-over-http restores them"

@@ -24,7 +24,7 @@ impl fmt::Debug for RunId {
 
 impl RunId {
     /// The time in the id, if it is a UUID of version 7.
-    pub fn made_at(self) -> Option<Timestamp> {
+    pub fn created_at(self) -> Option<Timestamp> {
         let ms = i64::try_from(self.0.as_u128() >> 80).ok();
         ms.filter(|_| self.0.get_version_num() == 7).map(Timestamp)
     }

@@ -61,7 +61,7 @@ impl Retention {
             match retention.rules.iter_mut().find(same) {
                 // Only the default rule may be set again.
                 Some(default) if rule.rank() == 0 && *default == Self::default().rules[0] => *default = rule,
-                Some(_) => return Err(format!("`{text}` says again what another rule says")),
+                Some(_) => return Err(format!("another rule is for the same runs as `{text}`")),
                 None => retention.rules.push(rule),
             }
         }
@@ -82,7 +82,7 @@ impl Retention {
     }
 
     /// Whether a run of this graph that ended at `ended` is to be deleted at `now`.
-    pub fn forgets(
+    pub fn is_expired(
         &self,
         graph: &GraphId,
         name: Option<&str>,
@@ -97,7 +97,7 @@ impl Retention {
     }
 
     /// Whether any rule names a graph.
-    pub fn asks_for_graphs(&self) -> bool {
+    pub fn names_graphs(&self) -> bool {
         self.rules.iter().any(|rule| rule.graph.is_some())
     }
 
@@ -161,7 +161,7 @@ fn status(text: &str) -> Result<Status, String> {
     over.into_iter()
         .find(|status| status.as_str() == text)
         .ok_or_else(|| {
-            format!("`{text}` is not how a run ends: `finished`, `failed`, `cancelled` or `graph:NAME` are expected")
+            format!("`{text}` is not a final status: `finished`, `failed`, `cancelled` or `graph:NAME` is expected")
         })
 }
 
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_particular_rule_stands_wherever_it_was_written() {
+    fn the_most_specific_rule_wins_in_any_order() {
         let rules = [
             "graph:review/failed=90d",
             "failed=30d",
@@ -211,14 +211,14 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_forgotten_when_its_time_is_up_and_only_if_it_is_over() {
+    fn a_run_expires_after_its_retention_time_and_only_if_it_has_ended() {
         let retention = Retention::read(["1s"]).unwrap();
-        let forgets = |status, now| {
-            retention.forgets(&GraphId("g".into()), None, status, Timestamp(500), Timestamp(now))
+        let is_expired = |status, now| {
+            retention.is_expired(&GraphId("g".into()), None, status, Timestamp(500), Timestamp(now))
         };
-        assert!(!forgets(Status::Finished, 1_499));
-        assert!(forgets(Status::Finished, 1_500));
-        assert!(!forgets(Status::Waiting, 1_500));
+        assert!(!is_expired(Status::Finished, 1_499));
+        assert!(is_expired(Status::Finished, 1_500));
+        assert!(!is_expired(Status::Waiting, 1_500));
         assert_eq!(retention.shortest_ms(), Some(1_000));
         assert_eq!(Retention::read(["forever"]).unwrap().shortest_ms(), None);
     }
@@ -232,7 +232,7 @@ mod tests {
         );
         assert_eq!(
             wrong(&["running=1d"]),
-            "`running=1d`: `running` is not how a run ends: `finished`, `failed`, `cancelled` or `graph:NAME` are expected"
+            "`running=1d`: `running` is not a final status: `finished`, `failed`, `cancelled` or `graph:NAME` is expected"
         );
         assert_eq!(
             wrong(&["graph:=1d"]),
@@ -240,7 +240,7 @@ mod tests {
         );
         assert_eq!(
             wrong(&["failed=1d", "failed=2d"]),
-            "`failed=2d` says again what another rule says"
+            "another rule is for the same runs as `failed=2d`"
         );
     }
 }

@@ -17,7 +17,7 @@ use crate::{
         GraphRow, GraphSummary, PluginInfo, ReadError, ResolveError, Resolved, RunFilter, RunPosition,
         RunRow, Sink, StoreError, ToolCall,
     },
-    results::{CreatedGraph, Page, RunView, Stats, ToolAnswer},
+    results::{CreatedGraph, EventPage, RunView, Stats, ToolAnswer},
     settings::{Ports, Settings},
     watch::Watch,
 };
@@ -170,14 +170,19 @@ impl Engine {
     ///
     /// # Errors
     /// If the store fails.
-    pub async fn page(&self, id: RunId, after: u64, limit: usize) -> Result<Option<Page>, StoreError> {
+    pub async fn event_page(
+        &self,
+        id: RunId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Option<EventPage>, StoreError> {
         let Some(row) = self.core.ports.journal.run(id).await? else {
             return Ok(None);
         };
         let events = self.events(id, after, limit).await?;
         let last = events.last().map_or(after, |last| last.seq);
         let over = row.status.is_over() && last >= row.last_seq;
-        Ok(Some(Page { events, over }))
+        Ok(Some(EventPage { events, over }))
     }
 
     /// Watches a run, starting after the event `after`. `None` if there is no such run.

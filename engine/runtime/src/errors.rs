@@ -12,7 +12,7 @@ use crate::{
 /// A limit on stored graphs or components is reached.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the store would have {number} {what}, more than the limit of {limit} ({name}): delete some first")]
-pub struct Full {
+pub struct StorageLimitReached {
     /// What the limit counts.
     pub what: &'static str,
     /// The number with the new graph or component.
@@ -31,7 +31,7 @@ pub enum CreateGraphError {
     Invalid(Vec<Diagnostic>),
     /// The limit on stored graphs is reached.
     #[error(transparent)]
-    Full(#[from] Full),
+    StorageLimitReached(#[from] StorageLimitReached),
     /// Too many graphs are being checked.
     #[error(transparent)]
     Busy(#[from] ChecksBusy),
@@ -204,7 +204,7 @@ pub enum ImportError {
     },
     /// The limit on stored graphs is reached.
     #[error(transparent)]
-    Full(#[from] Full),
+    StorageLimitReached(#[from] StorageLimitReached),
     /// A run with this id exists.
     #[error("run {0} exists already")]
     Known(RunId),
@@ -215,7 +215,7 @@ pub enum ImportError {
 
 /// Why a run was not deleted.
 #[derive(Debug, thiserror::Error)]
-pub enum ForgetError {
+pub enum DeleteRunError {
     /// No run has this id.
     #[error("there is no run {0}")]
     NoSuchRun(RunId),
@@ -264,7 +264,7 @@ pub enum RegisterPluginError {
     Register(#[from] RegisterError),
     /// The limit on stored components is reached.
     #[error(transparent)]
-    Full(#[from] Full),
+    StorageLimitReached(#[from] StorageLimitReached),
     /// A read or write of the store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

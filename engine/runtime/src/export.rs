@@ -344,7 +344,7 @@ impl Import {
 /// the order of their ids.
 fn check_id(run: &Run, now: Timestamp) -> Result<(), ImportError> {
     let (id, started) = (run.id, run.started_at);
-    let Some(at) = id.made_at() else {
+    let Some(at) = id.created_at() else {
         return Err(malformed(
             1,
             format!("the id {id} is no UUID of version 7, which holds the run's time"),

@@ -11,7 +11,7 @@ use crate::{
     admission::AdmissionSlot,
     core::Core,
     engine::Engine,
-    errors::{ForgetError, StartError, StepError},
+    errors::{DeleteRunError, StartError, StepError},
     idempotency::KeyLookup,
     load::{LAST_EVENT, LoadedRun},
     ports::NewRun,
@@ -101,19 +101,19 @@ impl Engine {
     ///
     /// # Errors
     /// If there is no such run, or it has not ended.
-    pub async fn forget(&self, id: RunId) -> Result<(), ForgetError> {
+    pub async fn delete_run(&self, id: RunId) -> Result<(), DeleteRunError> {
         let core = &self.core;
         // Locked, so that no command reopens the run meanwhile.
         let _lock = core.live_runs.lock(id).await;
         let row = core.ports.journal.run(id).await?;
-        let row = row.ok_or(ForgetError::NoSuchRun(id))?;
+        let row = row.ok_or(DeleteRunError::NoSuchRun(id))?;
         let live = core.live(id);
         let is_active = live.is_some_and(|live| live.read(|run| !run.status.is_over()));
         if is_active || !row.status.is_over() {
-            return Err(ForgetError::NotOver(id));
+            return Err(DeleteRunError::NotOver(id));
         }
-        match core.ports.journal.forget(vec![id]).await? {
-            0 => Err(ForgetError::NoSuchRun(id)),
+        match core.ports.journal.delete_runs(vec![id]).await? {
+            0 => Err(DeleteRunError::NoSuchRun(id)),
             _ => Ok(()),
         }
     }

@@ -79,13 +79,15 @@ pub use self::{
     chunks::Chunk,
     engine::Engine,
     errors::{
-        CallToolError, CreateGraphError, DeleteGraphError, ForgetError, Full, ImportError, KeyError,
+        CallToolError, CreateGraphError, DeleteGraphError, DeleteRunError, ImportError, KeyError,
         PluginDependents, PolicyError, RegisterPluginError, RemovePluginError, SendError, StartError,
-        StepError,
+        StepError, StorageLimitReached,
     },
     export::Export,
     ports::ReadError,
-    results::{CreatedGraph, Page, RecoveryReport, RequestKey, RunView, Start, Stats, StepView, ToolAnswer},
+    results::{
+        CreatedGraph, EventPage, RecoveryReport, RequestKey, RunView, Start, Stats, StepView, ToolAnswer,
+    },
     schedules::{MAX_SCHEDULES, NEXT_LEN, ScheduleError, ScheduleSpec, ScheduleView, WhenSpec},
     settings::{Ports, Settings},
     started_run::StartedRun,

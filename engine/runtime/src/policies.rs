@@ -71,7 +71,7 @@ impl Engine {
     ///
     /// # Errors
     /// If the store cannot be read.
-    pub async fn kept_policies(&self) -> Result<usize, StoreError> {
+    pub async fn stored_policy_count(&self) -> Result<usize, StoreError> {
         Ok(self.core.ports.journal.policies().await?.len())
     }
 }

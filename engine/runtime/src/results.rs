@@ -158,7 +158,7 @@ impl RunView {
 
 /// A page of a run's durable events.
 #[derive(Clone, Debug)]
-pub struct Page {
+pub struct EventPage {
     /// The events, in order.
     pub events: Vec<Arc<EventRecord>>,
     /// Whether the run has ended and these are its last events. A failed run may still be retried later.

@@ -22,7 +22,7 @@ const SWEEP_MS: (i64, i64) = (1_000, 600_000);
 impl Engine {
     /// Starts to delete ended runs after their retention time. With an archive, a run is deleted only once the archive has
     /// stored its export. Graphs, plugins and schedules are not deleted.
-    pub fn forget_old(&self, retention: Retention, archive: Option<Arc<dyn Archive>>) {
+    pub fn start_retention(&self, retention: Retention, archive: Option<Arc<dyn Archive>>) {
         let Some(shortest) = retention.shortest_ms() else {
             return;
         };
@@ -87,7 +87,7 @@ impl RetentionSweeper {
                     return Ok(deleted);
                 }
                 let archived = self.archive(batch).await;
-                deleted += journal.forget(archived).await?;
+                deleted += journal.delete_runs(archived).await?;
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -103,12 +103,14 @@ impl RetentionSweeper {
         let mut expired = Vec::new();
         for row in page {
             let Some(ended) = row.finished_at else { continue };
-            if self.retention.asks_for_graphs() && !names.contains_key(&row.graph) {
+            if self.retention.names_graphs() && !names.contains_key(&row.graph) {
                 let graph = self.core().ports.journal.graph(&row.graph).await?;
                 names.insert(row.graph.clone(), graph.and_then(|graph| graph.name));
             }
             let name = names.get(&row.graph).and_then(Option::as_deref);
-            let is_expired = self.retention.forgets(&row.graph, name, row.status, ended, now);
+            let is_expired = self
+                .retention
+                .is_expired(&row.graph, name, row.status, ended, now);
             // A failed run may just have been retried.
             if is_expired && self.core().live(row.id).is_none() {
                 expired.push(row.id);

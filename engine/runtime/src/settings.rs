@@ -12,7 +12,7 @@ pub struct Ports {
     pub journal: Arc<dyn Journal>,
     /// Registers components and calls their functions.
     pub functions: Arc<dyn Functions>,
-    /// Tells the time.
+    /// The source of the current time.
     pub clock: Arc<dyn Clock>,
     /// Generates run ids.
     pub ids: Arc<dyn Ids>,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use heddle_kernel::Timestamp;
 use tokio::sync::{Notify, futures::Notified};
 
-/// Knows when the next waiting run is due, so that the task that wakes runs sleeps until then.
+/// The time at which the next waiting run is due. The task that wakes runs sleeps until then.
 pub(crate) struct Timers {
     /// The earliest timer that is known, in milliseconds. `i64::MAX` if there is none.
     earliest: AtomicI64,

@@ -3,7 +3,7 @@
 use tokio::sync::Mutex;
 
 use crate::{
-    errors::{CreateGraphError, Full, ImportError},
+    errors::{CreateGraphError, ImportError, StorageLimitReached},
     ports::{GraphRow, Journal, StoreError, Usage},
     settings::Settings,
 };
@@ -16,7 +16,7 @@ pub(crate) struct UsageCounter(Mutex<Option<Usage>>);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PutError {
     #[error(transparent)]
-    Full(#[from] Full),
+    StorageLimitReached(#[from] StorageLimitReached),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -24,7 +24,7 @@ pub(crate) enum PutError {
 impl From<PutError> for CreateGraphError {
     fn from(error: PutError) -> Self {
         match error {
-            PutError::Full(full) => Self::Full(full),
+            PutError::StorageLimitReached(reached) => Self::StorageLimitReached(reached),
             PutError::Store(error) => Self::Store(error),
         }
     }
@@ -33,7 +33,7 @@ impl From<PutError> for CreateGraphError {
 impl From<PutError> for ImportError {
     fn from(error: PutError) -> Self {
         match error {
-            PutError::Full(full) => Self::Full(full),
+            PutError::StorageLimitReached(reached) => Self::StorageLimitReached(reached),
             PutError::Store(error) => Self::Store(error),
         }
     }
@@ -52,11 +52,11 @@ impl UsageCounter {
             graph_bytes: graph.definition.len() as u64,
             ..Usage::default()
         };
-        if let Some(full) = self.reserve(journal, settings, added).await? {
+        if let Some(reached) = self.reserve(journal, settings, added).await? {
             // A graph that is stored already needs no further room.
             return match journal.graph(&graph.id).await? {
                 Some(_) => Ok(journal.put_graph(graph).await?),
-                None => Err(full.into()),
+                None => Err(reached.into()),
             };
         }
         let is_new = journal.put_graph(graph).await;
@@ -72,7 +72,7 @@ impl UsageCounter {
         journal: &dyn Journal,
         settings: &Settings,
         bytes: usize,
-    ) -> Result<Option<Full>, StoreError> {
+    ) -> Result<Option<StorageLimitReached>, StoreError> {
         let added = Usage {
             plugins: 1,
             plugin_bytes: bytes as u64,
@@ -91,7 +91,7 @@ impl UsageCounter {
         journal: &dyn Journal,
         settings: &Settings,
         added: Usage,
-    ) -> Result<Option<Full>, StoreError> {
+    ) -> Result<Option<StorageLimitReached>, StoreError> {
         let mut counted = self.0.lock().await;
         let now = match *counted {
             Some(now) => now,
@@ -103,9 +103,9 @@ impl UsageCounter {
             graphs: now.graphs + added.graphs,
             graph_bytes: now.graph_bytes + added.graph_bytes,
         };
-        let full = exceeded(added, then, settings);
-        *counted = Some(if full.is_some() { now } else { then });
-        Ok(full)
+        let reached = exceeded(added, then, settings);
+        *counted = Some(if reached.is_some() { now } else { then });
+        Ok(reached)
     }
 
     async fn cancel(&self, added: Usage) {
@@ -119,8 +119,8 @@ impl UsageCounter {
 }
 
 /// The first limit that `then` exceeds, among the limits on what is `added`.
-fn exceeded(added: Usage, then: Usage, settings: &Settings) -> Option<Full> {
-    let full = |what, number, limit, name| Full {
+fn exceeded(added: Usage, then: Usage, settings: &Settings) -> Option<StorageLimitReached> {
+    let reached = |what, number, limit, name| StorageLimitReached {
         what,
         number,
         limit,
@@ -129,11 +129,11 @@ fn exceeded(added: Usage, then: Usage, settings: &Settings) -> Option<Full> {
     let limits = [
         (
             added.graphs,
-            full("graphs", then.graphs, settings.max_graphs, "max_graphs"),
+            reached("graphs", then.graphs, settings.max_graphs, "max_graphs"),
         ),
         (
             added.graphs,
-            full(
+            reached(
                 "bytes of graphs",
                 then.graph_bytes,
                 settings.max_graph_bytes,
@@ -142,7 +142,7 @@ fn exceeded(added: Usage, then: Usage, settings: &Settings) -> Option<Full> {
         ),
         (
             added.plugins,
-            full(
+            reached(
                 "components of plugins",
                 then.plugins,
                 settings.max_plugins,
@@ -151,7 +151,7 @@ fn exceeded(added: Usage, then: Usage, settings: &Settings) -> Option<Full> {
         ),
         (
             added.plugins,
-            full(
+            reached(
                 "bytes of components",
                 then.plugin_bytes,
                 settings.max_plugin_bytes,
@@ -161,6 +161,6 @@ fn exceeded(added: Usage, then: Usage, settings: &Settings) -> Option<Full> {
     ];
     let mut exceeded = limits
         .into_iter()
-        .filter(|(added, full)| *added > 0 && full.number > full.limit);
-    exceeded.next().map(|(_, full)| full)
+        .filter(|(added, reached)| *added > 0 && reached.number > reached.limit);
+    exceeded.next().map(|(_, reached)| reached)
 }

@@ -7,7 +7,7 @@ use std::{
 
 use heddle_json::{Object, object::json};
 use heddle_kernel::{RunId, Status};
-use heddle_runtime::{Engine, ForgetError, Settings, StepError, ports::Journal};
+use heddle_runtime::{DeleteRunError, Engine, Settings, StepError, ports::Journal};
 use heddle_store::{MemoryJournal, SqliteJournal, SqliteSettings};
 
 use crate::{
@@ -153,7 +153,7 @@ async fn a_run_is_forked_from_a_step_with_another_state() {
     assert_eq!(state(&first, forked, 0).await, r#"{"a":"other","b":2,"x":2}"#);
     // The fork is independent: it can be read and forked without the original run.
     idle(&first).await;
-    first.forget(run).await.unwrap();
+    first.delete_run(run).await.unwrap();
     let functions = Arc::new(Scripted::default());
     let second = engine(&Arc::new(journal.after_crash()), &functions, Settings::default());
     assert_eq!(view(&second, forked).await.status, Status::Finished);
@@ -221,15 +221,21 @@ async fn only_an_ended_run_can_be_deleted() {
     let graph = line(&engine, &["gate"]).await;
     let run = start(&engine, &graph, "{}").await;
     functions.at_gate(1).await;
-    assert!(matches!(engine.forget(run).await, Err(ForgetError::NotOver(_))));
+    assert!(matches!(
+        engine.delete_run(run).await,
+        Err(DeleteRunError::NotOver(_))
+    ));
     functions.gate.add_permits(1);
     all(&engine, run).await;
-    engine.forget(run).await.unwrap();
+    engine.delete_run(run).await.unwrap();
     assert!(journal.run(run).await.unwrap().is_none());
     idle(&engine).await;
     assert!(engine.run(run).await.unwrap().is_none());
     assert!(engine.watch(run, 0).await.unwrap().is_none());
-    assert!(matches!(engine.forget(run).await, Err(ForgetError::NoSuchRun(_))));
+    assert!(matches!(
+        engine.delete_run(run).await,
+        Err(DeleteRunError::NoSuchRun(_))
+    ));
 }
 
 /// A run with this number of loops over a state of 10 kB, in a file.

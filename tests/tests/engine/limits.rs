@@ -237,7 +237,10 @@ async fn stored_graphs_are_limited_and_a_known_one_can_be_created_again() {
     engine.create_graph(&definition("one")).await.unwrap();
     engine.create_graph(&definition("two")).await.unwrap();
     let refused = engine.create_graph(&definition("three")).await.unwrap_err();
-    assert!(matches!(refused, CreateGraphError::Full(_)), "{refused}");
+    assert!(
+        matches!(refused, CreateGraphError::StorageLimitReached(_)),
+        "{refused}"
+    );
     assert!(refused.to_string().contains("2 (max_graphs)"), "{refused}");
     assert!(!engine.create_graph(&definition("two")).await.unwrap().new);
 
@@ -314,7 +317,10 @@ async fn stored_components_are_limited_and_a_known_one_can_be_added_again() {
             .register_plugin(b"another".as_slice().into(), None, false)
             .await
             .unwrap_err();
-        assert!(matches!(refused, RegisterPluginError::Full(_)), "{refused}");
+        assert!(
+            matches!(refused, RegisterPluginError::StorageLimitReached(_)),
+            "{refused}"
+        );
         assert!(refused.to_string().contains(name), "{refused}");
         assert_eq!(
             functions.registered.load(Ordering::Relaxed),

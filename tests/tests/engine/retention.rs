@@ -44,12 +44,14 @@ async fn wait_for_runs(engine: &Engine, expected: &[RunId]) {
             }
             assert!(
                 expected.iter().all(|run| ids.contains(run)),
-                "a run was forgotten too soon"
+                "a run was deleted too early"
             );
             tokio::task::yield_now().await;
         }
     };
-    timeout(PATIENCE, found).await.expect("what is old is forgotten");
+    timeout(PATIENCE, found)
+        .await
+        .expect("runs are deleted after their retention time");
 }
 
 const HOUR: i64 = 3_600_000;
@@ -77,7 +79,7 @@ async fn runs_are_deleted_by_status_and_graph() {
     functions.at_gate(1).await;
     let [first, failed, kept] = runs[..] else { panic!() };
     let rules = ["1h", "failed=2h", "graph:dear=forever"];
-    engine.forget_old(Retention::read(rules).unwrap(), None);
+    engine.start_retention(Retention::read(rules).unwrap(), None);
     clock.watched_by(1).await;
     wait_for_runs(&engine, &[first, failed, kept, going]).await;
     advance(&clock, HOUR).await;
@@ -128,7 +130,7 @@ async fn a_run_is_deleted_only_after_its_export() {
     idle(&engine).await;
     let shelf = Arc::new(Shelf::default());
     shelf.full.store(true, Ordering::SeqCst);
-    engine.forget_old(Retention::read(["1h"]).unwrap(), Some(shelf.clone()));
+    engine.start_retention(Retention::read(["1h"]).unwrap(), Some(shelf.clone()));
     advance(&clock, HOUR).await;
     crate::script::until("it is exported", || shelf.asked.load(Ordering::SeqCst)).await;
     clock.watched_by(1).await;
@@ -150,7 +152,7 @@ async fn thousands_of_old_runs_are_deleted_while_others_continue() {
     let started = (0..1_200).map(|_| start(&engine, &good, "{}"));
     futures_util::future::join_all(started).await;
     idle(&engine).await;
-    engine.forget_old(Retention::read(["1h"]).unwrap(), None);
+    engine.start_retention(Retention::read(["1h"]).unwrap(), None);
     advance(&clock, HOUR).await;
     let run = start(&engine, &good, "{}").await;
     assert_eq!(all(&engine, run).await.len(), 4);

@@ -337,7 +337,7 @@ pub(crate) async fn start(engine: &Engine, graph: &str, state: &str) -> RunId {
     engine.start_run(Start::of(graph, state)).await.unwrap().id
 }
 
-/// The engine's view of a run.
+/// The run, which must exist.
 pub(crate) async fn view(engine: &Engine, run: RunId) -> RunView {
     engine.run(run).await.unwrap().expect("the run is known")
 }

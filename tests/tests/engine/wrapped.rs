@@ -124,8 +124,8 @@ impl<J: Journal> Journal for Wrapped<J> {
         self.journal.runs_before(before, after, limit)
     }
 
-    fn forget(&self, runs: Vec<RunId>) -> Answer<'_, usize> {
-        self.journal.forget(runs)
+    fn delete_runs(&self, runs: Vec<RunId>) -> Answer<'_, usize> {
+        self.journal.delete_runs(runs)
     }
 
     fn due(&self, now: Timestamp, limit: usize) -> Answer<'_, Vec<RunId>> {

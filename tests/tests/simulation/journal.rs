@@ -367,8 +367,8 @@ impl Journal for Disk {
         self.read(move |kept| kept.runs_before(before, after, limit))
     }
 
-    fn forget(&self, runs: Vec<RunId>) -> Answer<'_, usize> {
-        self.write(move |kept| kept.forget(runs))
+    fn delete_runs(&self, runs: Vec<RunId>) -> Answer<'_, usize> {
+        self.write(move |kept| kept.delete_runs(runs))
     }
 
     fn due(&self, at: Timestamp, limit: usize) -> Answer<'_, Vec<RunId>> {

@@ -193,7 +193,7 @@ impl Execution {
 
     fn collapse_single_branch(&mut self) {
         if let [branch] = self.branches.as_mut_slice() {
-            branch.view.forget_changes();
+            branch.view.clear_changes();
             self.state_at_fork = None;
         }
     }

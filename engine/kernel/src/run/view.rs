@@ -107,7 +107,7 @@ impl View {
     }
 
     /// Drops the changes: there is no other branch to merge with.
-    pub(super) fn forget_changes(&mut self) {
+    pub(super) fn clear_changes(&mut self) {
         self.changes = None;
     }
 

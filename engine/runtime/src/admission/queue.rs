@@ -1,4 +1,4 @@
-//! The admission queue: how many runs are in flight, and which queued run starts next. Knows no tasks and no store.
+//! The admission queue: how many runs are active, and which queued run starts next. It has no tasks and no store.
 
 use std::{
     cmp::Reverse,

@@ -89,7 +89,7 @@ pub trait Journal: Send + Sync + 'static {
     /// Deletes ended runs with everything that belongs to them, and returns how many were deleted. Runs that have not
     /// ended, or do not exist, are skipped. The deletion is durable when this returns; the store frees the disk space
     /// gradually afterwards, between other writes.
-    fn forget(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<usize, StoreError>>;
+    fn delete_runs(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<usize, StoreError>>;
     /// At most `limit` waiting runs whose timers are due at `now`, by due time and then by id. A run is returned again
     /// until an append of it is durable.
     fn due(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<RunId>, StoreError>>;

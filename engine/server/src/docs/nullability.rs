@@ -155,10 +155,10 @@ mod tests {
         let mut api = json!({
             "paths": {"/p": {"post": {
                 "parameters": [{"schema": {"type": ["integer", "null"], "minimum": 1}}],
-                "requestBody": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Asked"}}}},
+                "requestBody": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Body"}}}},
             }}},
             "components": {"schemas": {
-                "Asked": both, "Inner": {"properties": {"c": {"type": ["string", "null"]}}},
+                "Body": both, "Inner": {"properties": {"c": {"type": ["string", "null"]}}},
                 "Response": {
                     "required": ["always"],
                     "properties": {
@@ -175,7 +175,7 @@ mod tests {
             json!({"type": "integer", "minimum": 1})
         );
         let schemas = &api["components"]["schemas"];
-        assert_eq!(schemas["Asked"], both);
+        assert_eq!(schemas["Body"], both);
         assert_eq!(
             schemas["Inner"]["properties"]["c"]["type"],
             json!(["string", "null"])

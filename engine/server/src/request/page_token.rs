@@ -16,9 +16,9 @@ const DEFAULT_LEN: usize = 50;
 const MAX_LEN: usize = 500;
 
 /// The length of a page, in items.
-pub(crate) struct Page(usize);
+pub(crate) struct PageSize(usize);
 
-impl Page {
+impl PageSize {
     pub(crate) fn new(size: Option<usize>) -> Result<Self, Problem> {
         item_count("page_size", size, DEFAULT_LEN, MAX_LEN).map(Self)
     }
@@ -151,14 +151,14 @@ mod tests {
 
     #[test]
     fn a_page_knows_whether_there_is_a_next_one() {
-        let page = Page::new(Some(2)).expect("2 fits");
+        let page = PageSize::new(Some(2)).expect("2 fits");
         assert_eq!(page.fetch_len(), 3);
         let mut items = vec![1, 2, 3];
         assert_eq!(page.cut(&mut items), Some(&2));
         assert_eq!(items, [1, 2]);
         assert_eq!(page.cut(&mut items), None);
         for wrong in [0, 501] {
-            assert!(Page::new(Some(wrong)).is_err());
+            assert!(PageSize::new(Some(wrong)).is_err());
         }
     }
 }

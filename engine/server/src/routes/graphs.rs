@@ -23,7 +23,7 @@ use crate::{
     app::App,
     request::{
         body::JsonText,
-        page_token::{self, Page},
+        page_token::{self, PageSize},
         path::{GraphParam, PathParams},
         query::QueryParams,
     },
@@ -190,7 +190,7 @@ pub(crate) async fn list(
     State(app): State<App>,
     QueryParams(params): QueryParams<ListParams>,
 ) -> Result<Json<GraphList>, Problem> {
-    let page = Page::new(params.page_size)?;
+    let page = PageSize::new(params.page_size)?;
     let after = params
         .page_token
         .as_deref()

@@ -35,7 +35,7 @@ pub(crate) fn api() -> OpenApiRouter<App> {
         .routes(routes!(graphs::get, graphs::delete))
         .routes(routes!(graphs::picture))
         .routes(routes!(runs::start, runs::list))
-        .routes(routes!(runs::get, runs::forget))
+        .routes(routes!(runs::get, runs::delete))
         .routes(routes!(runs::events))
         .routes(routes!(control::signal))
         .routes(routes!(control::cancel))

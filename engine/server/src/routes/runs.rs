@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use heddle_kernel::RunId;
-use heddle_runtime::{PRIORITIES, Page, RunView, Start, StartedRun, ports::RunRow};
+use heddle_runtime::{EventPage, PRIORITIES, RunView, Start, StartedRun, ports::RunRow};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -19,7 +19,7 @@ use crate::{
     request::{
         body::parse_state,
         idempotency::{self, IdempotencyKey, KeyedJson},
-        page_token,
+        page_token::{self, PageSize},
         path::{RunIdParam, RunPath},
         query::{QueryParams, item_count, optional_duration},
         run_filter::ListParams,
@@ -196,7 +196,7 @@ pub(crate) struct RunList {
     )
 )]
 pub(crate) async fn list(State(app): State<App>, params: ListParams) -> Result<Response, Problem> {
-    let page = page_token::Page::new(params.page_size)?;
+    let page = PageSize::new(params.page_size)?;
     let filter = params.filter()?;
     let token = params.page_token.as_deref();
     let before = token
@@ -242,8 +242,8 @@ pub(crate) async fn get(State(app): State<App>, RunPath(id): RunPath) -> Result<
         (status = 409, description = "The run is not over"),
     )
 )]
-pub(crate) async fn forget(State(app): State<App>, RunPath(run): RunPath) -> Result<StatusCode, Problem> {
-    app.engine.forget(run).await?;
+pub(crate) async fn delete(State(app): State<App>, RunPath(run): RunPath) -> Result<StatusCode, Problem> {
+    app.engine.delete_run(run).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -302,8 +302,8 @@ pub(crate) async fn events(
     let limit = item_count("limit", params.limit, DEFAULT_EVENTS, MAX_EVENTS)?;
     let after = params.after.unwrap_or_default();
     let _permit = app.responses.read_permit().await;
-    let page = app.engine.page(id, after, limit).await?;
-    let Page { events, over } = page.ok_or_else(|| no_such_run(id))?;
+    let page = app.engine.event_page(id, after, limit).await?;
+    let EventPage { events, over } = page.ok_or_else(|| no_such_run(id))?;
     let body = EventList {
         next_after: events.last().map_or(after, |last| last.seq),
         events: events.iter().map(|event| EventView::of(id, event)).collect(),

@@ -87,7 +87,7 @@ impl Journal for EmptyPorts {
     ) -> BoxFuture<'_, Result<Vec<RunRow>, StoreError>> {
         now(Ok(Vec::new()))
     }
-    fn forget(&self, _: Vec<RunId>) -> BoxFuture<'_, Result<usize, StoreError>> {
+    fn delete_runs(&self, _: Vec<RunId>) -> BoxFuture<'_, Result<usize, StoreError>> {
         now(Ok(0))
     }
     fn put_schedule(&self, _: ScheduleRow) -> BoxFuture<'_, Result<(), StoreError>> {

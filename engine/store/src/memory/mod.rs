@@ -407,7 +407,7 @@ impl Journal for MemoryJournal {
         })
     }
 
-    fn forget(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<usize, StoreError>> {
+    fn delete_runs(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<usize, StoreError>> {
         self.submit(|answer| Job::DeleteRuns(runs, answer))
     }
 

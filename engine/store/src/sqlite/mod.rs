@@ -325,7 +325,7 @@ impl Journal for SqliteJournal {
         )
     }
 
-    fn forget(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<usize, StoreError>> {
+    fn delete_runs(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<usize, StoreError>> {
         let parts = runs.chunks(deletion_queue::DELETE_RUNS).map(|part| {
             (
                 part.to_vec(),
@@ -335,8 +335,8 @@ impl Journal for SqliteJournal {
         let parts: Vec<_> = parts.collect();
         Box::pin(async move {
             let mut count = 0;
-            for (part, forgotten) in parts {
-                match forgotten.await {
+            for (part, deleted) in parts {
+                match deleted.await {
                     Ok(some) => count += some,
                     // One row of the part is damaged: deletes the other runs one by one.
                     Err(StoreError::Damaged(_)) => {

@@ -24,7 +24,7 @@ contract! {
     runs_that_began_before_a_time_are_found_oldest_first,
     a_deleted_run_is_gone_with_all_its_data,
     runs_that_have_not_ended_are_not_deleted,
-    a_forgotten_run_may_begin_anew,
+    a_deleted_run_may_be_created_again,
     a_schedule_is_kept_until_it_is_deleted,
 }
 
@@ -423,31 +423,28 @@ async fn a_deleted_run_is_gone_with_all_its_data(mut world: impl World) {
         result.await.unwrap().unwrap();
     }
     let ids = |numbers: &[u64]| numbers.iter().copied().map(run_id).collect::<Vec<_>>();
-    assert_eq!(journal.forget(ids(&[2, 4, 4, 9])).await.unwrap(), 2);
+    assert_eq!(journal.delete_runs(ids(&[2, 4, 4, 9])).await.unwrap(), 2);
     for restarted in [false, true] {
         let journal = match restarted {
             true => world.open(),
             false => journal.clone(),
         };
         for writer in &lines {
-            let forgotten = writer.run == run_id(2) || writer.run == run_id(4);
+            let deleted = writer.run == run_id(2) || writer.run == run_id(4);
             let key = writer.run.to_string();
-            assert_eq!(journal.run(writer.run).await.unwrap().is_none(), forgotten);
+            assert_eq!(journal.run(writer.run).await.unwrap().is_none(), deleted);
             assert_eq!(
                 journal.events(writer.run, 0, 10).await.unwrap().is_empty(),
-                forgotten
+                deleted
             );
             assert_eq!(
                 journal.events(writer.run, 2, 10).await.unwrap().is_empty(),
-                forgotten
+                deleted
             );
-            assert_eq!(
-                journal.snapshot(writer.run, 9).await.unwrap().is_none(),
-                forgotten
-            );
-            assert_eq!(journal.request(None, &key).await.unwrap().is_none(), forgotten);
+            assert_eq!(journal.snapshot(writer.run, 9).await.unwrap().is_none(), deleted);
+            assert_eq!(journal.request(None, &key).await.unwrap().is_none(), deleted);
             let sent = journal.request(Some(writer.run), &key).await.unwrap();
-            assert_eq!(sent.is_none(), forgotten);
+            assert_eq!(sent.is_none(), deleted);
         }
         assert_eq!(
             journal.runs(RunFilter::default(), None, 10).await.unwrap().len(),
@@ -455,7 +452,7 @@ async fn a_deleted_run_is_gone_with_all_its_data(mut world: impl World) {
         );
         if !restarted {
             conflict(RunWriter::at(2, 3).retry(&*journal).await.unwrap(), run_id(2));
-            assert_eq!(journal.forget(ids(&[2])).await.unwrap(), 0);
+            assert_eq!(journal.delete_runs(ids(&[2])).await.unwrap(), 0);
             journal.close().await.unwrap();
         }
     }
@@ -484,12 +481,15 @@ async fn runs_that_have_not_ended_are_not_deleted(mut world: impl World) {
         if number == 5 {
             // Also if other jobs share the commit.
             drop(result);
-            assert_eq!(journal.forget(vec![run_id(5)]).await.unwrap(), 0);
+            assert_eq!(journal.delete_runs(vec![run_id(5)]).await.unwrap(), 0);
         } else {
             result.await.unwrap().unwrap();
         }
     }
-    assert_eq!(journal.forget((1..=6).map(run_id).collect()).await.unwrap(), 1);
+    assert_eq!(
+        journal.delete_runs((1..=6).map(run_id).collect()).await.unwrap(),
+        1
+    );
     for number in 1..=5 {
         let row = journal.run(run_id(number)).await.unwrap().unwrap();
         assert_eq!(all_events(&*journal, row.id, 10).await.len() as u64, row.last_seq);
@@ -499,7 +499,7 @@ async fn runs_that_have_not_ended_are_not_deleted(mut world: impl World) {
     }
 }
 
-async fn a_forgotten_run_may_begin_anew(mut world: impl World) {
+async fn a_deleted_run_may_be_created_again(mut world: impl World) {
     let journal = world.open();
     for round in 0..20 {
         let mut writer = RunWriter::new(1);
@@ -514,7 +514,7 @@ async fn a_forgotten_run_may_begin_anew(mut world: impl World) {
             all_events(&*journal, writer.run, 10).await.len() as u64,
             writer.seq
         );
-        assert_eq!(journal.forget(vec![writer.run]).await.unwrap(), 1);
+        assert_eq!(journal.delete_runs(vec![writer.run]).await.unwrap(), 1);
     }
     assert!(journal.events(run_id(1), 0, 10).await.unwrap().is_empty());
 }
@@ -539,5 +539,5 @@ async fn a_schedule_is_kept_until_it_is_deleted(mut world: impl World) {
     journal.close().await.unwrap();
     assert!(journal.put_schedule(schedule("late", "{}")).await.is_err());
     assert!(journal.delete_schedule("nightly").await.is_err());
-    assert!(journal.forget(vec![run_id(1)]).await.is_err());
+    assert!(journal.delete_runs(vec![run_id(1)]).await.is_err());
 }

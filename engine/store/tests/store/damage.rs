@@ -179,7 +179,7 @@ async fn a_damaged_row_stops_its_run_alone() {
             _ => assert_eq!(result.await.unwrap().unwrap(), 2),
         }
     }
-    assert_eq!(journal.forget([3].map(run_id).to_vec()).await.unwrap(), 0);
+    assert_eq!(journal.delete_runs([3].map(run_id).to_vec()).await.unwrap(), 0);
     assert!(journal.health().is_ok());
 }
 

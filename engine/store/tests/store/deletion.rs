@@ -85,7 +85,7 @@ async fn the_file_shrinks_while_others_go_on() {
     let other = Connection::open(world.path()).unwrap();
     other.busy_timeout(Duration::from_secs(10)).unwrap();
     let all = (0..RUNS).map(run_id).collect();
-    assert_eq!(journal.forget(all).await.unwrap(), RUNS as usize);
+    assert_eq!(journal.delete_runs(all).await.unwrap(), RUNS as usize);
     // An append does not wait until everything is deleted.
     for _ in 0..3 {
         goes_on.append_logs(&journal, 1).await.unwrap().unwrap();
@@ -112,13 +112,16 @@ async fn deletions_that_a_crash_interrupted_finish_after_the_next_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn runs_are_forgotten_though_appends_never_pause() {
+async fn runs_are_deleted_although_appends_never_pause() {
     let world = Sqlite::new();
     let mut goes_on = filled(&world).await;
     let journal = world.journal();
     let other = Connection::open(world.path()).unwrap();
     other.busy_timeout(Duration::from_secs(10)).unwrap();
-    journal.forget((0..RUNS).map(run_id).collect()).await.unwrap();
+    journal
+        .delete_runs((0..RUNS).map(run_id).collect())
+        .await
+        .unwrap();
     // One append is always waiting when another is committed.
     let mut last = goes_on.append_logs(&journal, 1);
     let mut appends = 0;

@@ -130,7 +130,7 @@ fn errors_have_a_pointer_and_use_the_terms_of_json() {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+struct Params {
     after: Option<u64>,
     force: Option<bool>,
     way: Option<Way>,
@@ -141,8 +141,8 @@ fn check_query(pairs: &[(&str, &str)], expect: Expect) {
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect();
-    expect.assert_eq(&match read_query::<Asked>(&pairs) {
-        Ok(Asked { after, force, way }) => format!("{after:?} {force:?} {way:?}"),
+    expect.assert_eq(&match read_query::<Params>(&pairs) {
+        Ok(Params { after, force, way }) => format!("{after:?} {force:?} {way:?}"),
         Err(error) => error.parameter_message(),
     });
 }

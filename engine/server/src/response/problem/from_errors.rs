@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use heddle_kernel::{Failure, Level, Refusal, Severity};
 use heddle_runtime::{
-    CallToolError, ChecksBusy, CreateGraphError, DeleteGraphError, ForgetError, Full, ImportError, KeyError,
+    CallToolError, ChecksBusy, CreateGraphError, DeleteGraphError, DeleteRunError, ImportError, KeyError,
     PolicyError, ReadError, RegisterPluginError, RemovePluginError, ScheduleError, SendError, StartError,
-    StepError,
+    StepError, StorageLimitReached,
     ports::{PolicyRefused, RegisterError, ResolveError, StoreError},
 };
 
@@ -48,16 +48,16 @@ impl From<CreateGraphError> for Problem {
     fn from(error: CreateGraphError) -> Self {
         match error {
             CreateGraphError::Invalid(found) => Self::from_diagnostics(ProblemKind::INVALID_GRAPH, found),
-            CreateGraphError::Full(full) => full.into(),
+            CreateGraphError::StorageLimitReached(limit) => limit.into(),
             CreateGraphError::Busy(busy) => busy.into(),
             CreateGraphError::Store(error) => error.into(),
         }
     }
 }
 
-impl From<Full> for Problem {
-    fn from(full: Full) -> Self {
-        Self::new(ProblemKind::FULL, full.to_string())
+impl From<StorageLimitReached> for Problem {
+    fn from(limit: StorageLimitReached) -> Self {
+        Self::new(ProblemKind::FULL, limit.to_string())
     }
 }
 
@@ -128,7 +128,7 @@ impl From<ImportError> for Problem {
                 Self::new(ProblemKind::TOO_LARGE, error.to_string())
             }
             ImportError::Known(_) => Self::new(ProblemKind::RUN_KNOWN, error.to_string()),
-            ImportError::Full(full) => full.into(),
+            ImportError::StorageLimitReached(limit) => limit.into(),
             ImportError::Store(error) => error.into(),
         }
     }
@@ -186,7 +186,7 @@ impl From<RegisterPluginError> for Problem {
             RegisterPluginError::Register(error @ RegisterError::VersionTaken { .. }) => {
                 Self::new(ProblemKind::VERSION_TAKEN, error.to_string())
             }
-            RegisterPluginError::Full(full) => full.into(),
+            RegisterPluginError::StorageLimitReached(limit) => limit.into(),
             RegisterPluginError::Register(
                 error @ (RegisterError::Granted { .. } | RegisterError::NotPinned { .. }),
             ) => Self::new(ProblemKind::NAME_GRANTED, error.to_string()),
@@ -231,12 +231,12 @@ impl From<DeleteGraphError> for Problem {
     }
 }
 
-impl From<ForgetError> for Problem {
-    fn from(error: ForgetError) -> Self {
+impl From<DeleteRunError> for Problem {
+    fn from(error: DeleteRunError) -> Self {
         match error {
-            ForgetError::NoSuchRun(run) => no_such_run(run),
-            ForgetError::NotOver(_) => Self::new(ProblemKind::RUN_NOT_OVER, error.to_string()),
-            ForgetError::Store(error) => error.into(),
+            DeleteRunError::NoSuchRun(run) => no_such_run(run),
+            DeleteRunError::NotOver(_) => Self::new(ProblemKind::RUN_NOT_OVER, error.to_string()),
+            DeleteRunError::Store(error) => error.into(),
         }
     }
 }
