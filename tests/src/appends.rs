@@ -35,7 +35,7 @@ pub struct Workload {
     pub sessions: Vec<Vec<Vec<usize>>>,
 }
 
-/// An append of the workload.
+/// An append of a run, without the run's id and the receiver of its result.
 #[derive(Clone)]
 pub struct PlannedAppend {
     /// Whether it has the first event of the run.
@@ -52,11 +52,11 @@ pub struct PlannedAppend {
 pub enum Report {
     /// The store was opened.
     Opened,
-    /// A graph is durable.
+    /// The graph with this number is durable.
     Graph(usize),
     /// An append of this run was submitted. The second number counts the run's appends so far, including this one.
     Handed(usize, usize),
-    /// The append is durable.
+    /// The append with these numbers is durable.
     Durable(usize, usize),
     /// The append was refused. So are all later appends of the run.
     Refused(usize, usize),
@@ -123,7 +123,7 @@ pub fn graph(number: usize) -> GraphRow {
 }
 
 impl Workload {
-    /// Derives the workload from a seed.
+    /// The same seed gives the same workload.
     pub fn from_seed(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let mut runs: Vec<RunBuilder> = Vec::new();

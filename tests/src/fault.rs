@@ -41,9 +41,9 @@ mod word {
 /// The operations that a fault affects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultTarget {
-    /// Writes and truncations.
+    /// Only writes and truncations.
     Writes = 1,
-    /// Syncs.
+    /// Only syncs.
     Syncs = 2,
     /// Both, counted separately.
     Both = 3,

@@ -58,9 +58,9 @@ pub struct Server {
 #[derive(Clone)]
 pub struct ServerConfig {
     folder: Arc<TempDir>,
-    /// The store's file.
+    /// The path of the store.
     pub store: PathBuf,
-    /// Additional arguments.
+    /// Arguments of `heddle serve` after the usual ones.
     pub arguments: Vec<String>,
     /// Additional environment variables.
     pub environment: Vec<(&'static str, OsString)>,
@@ -69,13 +69,13 @@ pub struct ServerConfig {
 /// A response of the server, with its body as text.
 #[derive(Debug)]
 pub struct Response {
-    /// The status code.
+    /// The status code, such as 200.
     pub status: u16,
     /// The `content-type` header, empty if absent.
     pub content_type: String,
     /// The `location` header, empty if absent.
     pub location: String,
-    /// The body as text.
+    /// The whole body, which must be UTF-8.
     pub text: String,
 }
 
@@ -171,7 +171,7 @@ impl Server {
         Self::start_with_config(config)
     }
 
-    /// Starts a server with a configuration.
+    /// Starts a server with these files, arguments and environment variables.
     pub fn start_with_config(config: ServerConfig) -> Self {
         Self::launch(Self::serve_command(&config), config)
     }

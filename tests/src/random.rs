@@ -15,7 +15,7 @@ impl Random {
         Self(seed)
     }
 
-    /// The next number.
+    /// A 64-bit number (SplitMix64).
     pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -34,7 +34,7 @@ impl Random {
         self.next_u64().is_multiple_of(times)
     }
 
-    /// One of the items.
+    /// One of the items, which must not be empty.
     pub fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
         &of[self.next_u64() as usize % of.len()]
     }

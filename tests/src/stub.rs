@@ -21,7 +21,7 @@ pub struct Request {
     /// The path with the query.
     pub path: String,
     head: String,
-    /// The bytes of the body.
+    /// The whole body, as received.
     pub body: Vec<u8>,
 }
 

@@ -35,7 +35,7 @@ fn goto(call: Call<Goto>) -> Outcome<Keys> {
 
 #[derive(Deserialize, JsonSchema)]
 struct Fail {
-    /// The kind of failure.
+    /// The kind of failure, which decides whether the step is retried.
     #[serde(default)]
     kind: Kind,
     /// The message of the error that the run shows.

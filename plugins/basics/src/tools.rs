@@ -12,7 +12,7 @@ fn echo(input: Json) -> Json {
 
 #[derive(Serialize, Deserialize, JsonSchema)]
 struct Text {
-    /// The text, of any length.
+    /// Any text.
     text: String,
 }
 
@@ -51,7 +51,7 @@ fn blank() -> String {
     " ".to_owned()
 }
 
-/// Joins texts.
+/// Joins texts, with a separator between each two.
 #[tool(read_only, idempotent)]
 fn join(input: Parts) -> Text {
     Text {

@@ -26,17 +26,17 @@ pub const BOOL_COMPARISON: &str = "bool-comparison";
 pub const COLLAPSIBLE_IF: &str = "collapsible-if";
 /// A length compared with zero.
 pub const LEN_ZERO: &str = "len-zero";
-/// A `dbg!` that was left in.
+/// A call of `dbg!` outside of tests.
 pub const DBG_LEFT: &str = "dbg-left";
 
-/// How much of a line a change shows.
+/// The length in characters at which a line of a change is cut.
 const MAX_SHOWN: usize = 100;
 
-/// One issue to fix.
+/// A place that breaks one of the rules of this module, with its fix.
 pub struct Finding {
-    /// The rule's id.
+    /// The rule's id, such as `len-zero`.
     pub rule: &'static str,
-    /// The line that it starts on.
+    /// The first line of the place, from 1.
     pub line: u32,
     /// The edits, in the order of the text; empty if the fix is not safe.
     pub edits: Vec<(Range<usize>, String)>,

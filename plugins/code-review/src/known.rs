@@ -13,13 +13,14 @@ use crate::walk::Found;
 /// The properties of a value that rewrites need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// Exactly `bool`.
+    /// A `bool`, not a reference to one.
     Bool,
     /// A collection of the standard library, or a reference to one: it has `len` and `is_empty`.
     Collection,
 }
 
-/// Fields of the structs of one file.
+/// The class of each field of a file's structs, by the names of the struct and the field. Fields of other types are
+/// left out.
 #[derive(Default)]
 pub struct Fields(HashMap<(String, String), Class>);
 

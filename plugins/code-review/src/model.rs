@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 /// One source file under review.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct File {
-    /// Where it lies, as the caller names it. A path with a `tests` folder in it is test code.
+    /// The path of the file. A file in a folder `tests` is test code.
     pub path: String,
-    /// The text of the file.
+    /// The whole Rust source text.
     pub source: String,
 }
 
@@ -16,13 +16,13 @@ pub struct File {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Limits {
-    /// Cyclomatic complexity. McCabe's own limit is 10; above twice the limit is an error.
+    /// Cyclomatic complexity. The default is McCabe's limit, 10; above twice the limit is an error.
     pub complexity: u32,
     /// Lines from the signature to the closing brace.
     pub lines: u32,
     /// Parameters, `self` not counted.
     pub parameters: u32,
-    /// Control flow within control flow.
+    /// The depth of control flow within control flow.
     pub nesting: u32,
 }
 
@@ -40,7 +40,7 @@ impl Default for Limits {
 /// A function, method or trait method with its place in the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Function {
-    /// The file's path.
+    /// The path of the file, as in the input.
     pub file: String,
     /// Its name within the file: modules, then the type or trait, then its own.
     pub name: String,
@@ -48,33 +48,33 @@ pub struct Function {
     pub signature: String,
     /// The line that its signature starts on, from 1.
     pub line: u32,
-    /// The line that it ends on.
+    /// The line of its closing brace, from 1.
     pub end_line: u32,
     /// Whether it is test code.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub test: bool,
-    /// Its numbers, once it is measured. A method that is only declared has none.
+    /// Its metrics, once measured. A method without a body has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<Metrics>,
 }
 
-/// The numbers of one function.
+/// Measured size and complexity of a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Metrics {
-    /// McCabe's cyclomatic complexity: 1 and one for each decision.
+    /// McCabe's cyclomatic complexity: 1 plus the number of decisions.
     pub complexity: u32,
     /// Lines from the signature to the closing brace.
     pub lines: u32,
     /// Parameters, `self` not counted.
     pub parameters: u32,
-    /// How deep control flow lies within control flow; a body without any has 0.
+    /// The depth of control flow within control flow, from 0.
     pub nesting: u32,
-    /// First and last line of the longest piece of control flow, if the body has any.
+    /// The first and the last line of the longest piece of control flow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub longest: Option<(u32, u32)>,
 }
 
-/// The severity of an issue.
+/// How serious an issue is, the mildest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -89,9 +89,9 @@ pub enum Severity {
 /// An issue that the review found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Issue {
-    /// The file's path.
+    /// The path of the file, as in the input.
     pub file: String,
-    /// The line, from 1.
+    /// The line of the issue, from 1.
     pub line: u32,
     /// The rule's id; the README lists them.
     pub rule: String,
@@ -104,14 +104,14 @@ pub struct Issue {
     pub automatic: bool,
 }
 
-/// A suggestion for an issue.
+/// How to solve one issue.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Suggestion {
-    /// The file's path.
+    /// The path of the file, as in the input.
     pub file: String,
-    /// The line, from 1.
+    /// The line of the issue, from 1.
     pub line: u32,
-    /// The rule of the issue.
+    /// The id of the rule that the code breaks.
     pub rule: String,
     /// What to do.
     pub text: String,
@@ -120,12 +120,12 @@ pub struct Suggestion {
 /// One edit that the improvement step made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
-    /// The file's path; empty in the answer of `fix`, which knows no path.
+    /// The path of the file; empty in the result of `fix`, whose input has no path.
     #[serde(default)]
     pub file: String,
     /// The line before the edit, from 1.
     pub line: u32,
-    /// The rule that asked for it.
+    /// The id of the rule that the code broke.
     pub rule: String,
     /// The text before the edit, cut to one line.
     pub before: String,

@@ -7,7 +7,7 @@ use crate::report;
 use crate::score::{score, suggestions, worst_automatic};
 use crate::tools::{Fix, Fixed, Functions, Issues, Lint, Measures, Text};
 
-/// The default quality threshold, of 100.
+/// The score, from 0 to 100, from which no improvement is needed.
 fn default_threshold() -> f64 {
     80.0
 }
@@ -22,7 +22,7 @@ struct Files {
 struct Extracted {
     /// Every function of every file.
     functions: Vec<Function>,
-    /// The changes of the improvement step.
+    /// The edits that the improvement step made; none at first.
     improvements: Vec<Change>,
 }
 
@@ -91,7 +91,7 @@ fn add_metrics<'f>(source: &str, functions: impl Iterator<Item = &'f mut Functio
 #[derive(Deserialize, JsonSchema)]
 struct ToLint {
     files: Vec<File>,
-    /// The limits of a function.
+    /// The limits above which a metric of a function is an issue.
     #[serde(default)]
     limits: Limits,
 }
@@ -139,9 +139,9 @@ fn suggest_improvements(state: Reviewed) -> Advised {
 
 #[derive(Serialize, JsonSchema)]
 struct Scored {
-    /// From 0 to 100.
+    /// The quality, from 0 to 100.
     score: f64,
-    /// The same, before any improvement.
+    /// The score before any improvement.
     score_before: f64,
 }
 

@@ -9,15 +9,15 @@ use crate::score::penalty;
 /// How many issues the report lists.
 const MOST_LISTED: usize = 10;
 
-/// The content of the report.
+/// Everything that the report shows.
 pub struct Findings<'a> {
-    /// Every function.
+    /// The functions of all files.
     pub functions: &'a [Function],
-    /// The issues that the fixes left.
+    /// The issues that remain after the fixes.
     pub issues: &'a [Issue],
-    /// A suggestion for each, in the same order.
+    /// A suggestion for each issue, in the same order.
     pub suggestions: &'a [Suggestion],
-    /// The changes of the improvement step.
+    /// The edits that the improvement step made.
     pub improvements: &'a [Change],
     /// How many files were reviewed.
     pub files: usize,

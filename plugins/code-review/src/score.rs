@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::{Function, Issue, Severity, Suggestion};
 
-/// The penalty of one issue.
+/// How much an issue of this severity adds to the sum `P` of [`score`].
 pub fn penalty(severity: Severity) -> f64 {
     match severity {
         Severity::Note => 0.25,
@@ -13,7 +13,7 @@ pub fn penalty(severity: Severity) -> f64 {
     }
 }
 
-/// The score of what was reviewed, from 0 to 100, to one decimal.
+/// The score of the reviewed functions, from 0 to 100, to one decimal.
 ///
 /// `100 · F / (F + P)`, where `F` is the number of functions (at least 1) and `P` the sum of the issues'
 /// penalties (error 4, warning 1, note ¼). So it is 100 without issues, 50 at one warning a function,
@@ -37,7 +37,7 @@ pub fn worst_automatic(issues: &[Issue]) -> Option<String> {
         .map(|(rule, _)| rule.to_string())
 }
 
-/// A suggestion for each issue.
+/// A suggestion for each issue, in the same order.
 pub fn suggestions(issues: &[Issue], functions: &[Function]) -> Vec<Suggestion> {
     let by_place: BTreeMap<(&str, u32), &Function> = functions
         .iter()

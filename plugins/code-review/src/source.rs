@@ -14,21 +14,21 @@ const MAX_DEPTH: usize = 128;
 /// is as deep a tree.
 const MAX_SIGNS: usize = 1000;
 
-/// How many `<` may stay open there: types nest, too. A shift opens two that nothing closes.
+/// How many `<` may be open at once, since types nest as well. A shift opens two that are never closed.
 const MAX_ANGLES: usize = 200;
 
 /// Why a file could not be read as Rust.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParseProblem {
-    /// The line, from 1.
+    /// The line of the problem, from 1.
     pub line: u32,
-    /// What the parser says.
+    /// The message of the parser.
     pub message: String,
 }
 
 /// A file's text and its syntax tree.
 pub struct Source<'t> {
-    /// The text of the file.
+    /// The whole text, with a byte-order mark and a `#!` line if it has them.
     pub text: &'t str,
     /// The syntax tree of the text.
     pub tree: syn::File,

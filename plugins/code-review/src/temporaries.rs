@@ -1,4 +1,4 @@
-//! Tells whether an expression may be moved to a place where its temporaries live longer.
+//! Decides whether an expression may be moved to a place where its temporaries live longer.
 //!
 //! A guard that a lock or a `RefCell` hands out lives to the end of the expression that made it. Taking
 //! `return` off the last statement, or joining two conditions with `&&`, would make it live longer, which

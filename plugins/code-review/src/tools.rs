@@ -1,4 +1,4 @@
-//! The tools: each looks at one file and knows nothing of the run.
+//! The tools. Each takes one file and needs nothing else of the run.
 
 use heddle_plugin::prelude::*;
 
@@ -6,10 +6,10 @@ use crate::model::{Change, File, Function, Issue, Limits, Metrics};
 use crate::source::Source;
 use crate::{fixes, functions, metrics, rules, walk};
 
-/// The functions of a file.
+/// The result of `functions`.
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct Functions {
-    /// In the order of their lines; empty where the file does not parse.
+    /// The functions by line; empty if the file does not parse.
     pub functions: Vec<Function>,
 }
 
@@ -21,28 +21,28 @@ fn functions_of(file: File) -> Functions {
     }
 }
 
-/// A text to measure.
+/// The input of `measure`.
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct Text {
     /// The whole text of a Rust file.
     pub source: String,
 }
 
-/// The numbers of a file's functions.
+/// The result of `measure`.
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct Measures {
-    /// In the order of their lines; a method without a body has none.
+    /// The metrics by line. A method without a body is left out.
     pub measures: Vec<Measure>,
 }
 
-/// The numbers of one function.
+/// A function with its metrics.
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct Measure {
     /// Its name within the file.
     pub name: String,
     /// The line that its signature starts on.
     pub line: u32,
-    /// The function's metrics.
+    /// Its size and complexity.
     pub metrics: Metrics,
 }
 
@@ -64,10 +64,10 @@ fn measure(text: Text) -> Measures {
     Measures { measures }
 }
 
-/// A file and how far its functions may go.
+/// The input of `lint`: a file, and the limits for its functions.
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct Lint {
-    /// The file.
+    /// The file to check.
     #[serde(flatten)]
     pub file: File,
     /// The limits above which a metric is an issue.
@@ -75,14 +75,14 @@ pub struct Lint {
     pub limits: Limits,
 }
 
-/// What was found in a file.
+/// The result of `lint`.
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct Issues {
-    /// In the order of their lines.
+    /// The issues by line.
     pub issues: Vec<Issue>,
 }
 
-/// Finds what is wrong in a Rust file. One that does not parse is an issue, not a failure.
+/// Finds the issues of a Rust file. If the file does not parse, that is an issue, not a failure.
 #[tool(read_only, idempotent)]
 fn lint(input: Lint) -> Issues {
     Issues {
@@ -90,7 +90,7 @@ fn lint(input: Lint) -> Issues {
     }
 }
 
-/// A text, and the rule to hold it to.
+/// The input of `fix`: a file, and the rule whose issues are fixed.
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct Fix {
     /// The whole text of a Rust file.
@@ -99,12 +99,12 @@ pub struct Fix {
     pub rule: String,
 }
 
-/// The result of the fixes.
+/// The result of `fix`.
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct Fixed {
-    /// The source with the fixes.
+    /// The whole text after the edits.
     pub source: String,
-    /// What was changed, in the order of the lines.
+    /// The edits by line.
     pub changes: Vec<Change>,
 }
 

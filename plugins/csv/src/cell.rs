@@ -11,13 +11,13 @@ pub(crate) enum Type {
     Text,
     /// A whole number, as `-12`.
     Integer,
-    /// A number, as `1.5` or `2e3`.
+    /// A decimal number, as `1.5` or `2e3`.
     Number,
     /// `true` or `false`, `yes` or `no`, `1` or `0`, in any case.
     Boolean,
 }
 
-/// The value of a cell.
+/// A cell, converted to the type of its column.
 #[derive(Serialize, Clone)]
 #[serde(untagged)]
 pub(crate) enum Cell {

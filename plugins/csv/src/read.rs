@@ -11,7 +11,7 @@ use crate::{
     comma, quote, yes,
 };
 
-/// CSV to read.
+/// The input of `parse`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Parse {

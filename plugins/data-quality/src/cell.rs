@@ -11,16 +11,16 @@ pub enum Type {
     Boolean,
     /// A whole number, as `-12`.
     Integer,
-    /// A number, as `1.5` or `2e3`.
+    /// A decimal number, as `1.5` or `2e3`.
     Number,
-    /// A day, as `2026-11-22`.
+    /// A day in ISO 8601, as `2026-11-22`.
     Date,
-    /// Anything.
+    /// Every other value.
     Text,
 }
 
 impl Type {
-    /// Every type that not everything is of, the narrowest first.
+    /// Every type but [`Type::Text`], the narrowest first.
     pub const NARROW: [Type; 4] = [Type::Boolean, Type::Integer, Type::Number, Type::Date];
 
     /// Whether the values are numbers.
@@ -28,7 +28,7 @@ impl Type {
         matches!(self, Type::Integer | Type::Number)
     }
 
-    /// Whether the value is of this type.
+    /// Whether the value can be read as this type. Spaces around it are ignored.
     pub fn fits(self, value: &str) -> bool {
         let value = value.trim();
         match self {

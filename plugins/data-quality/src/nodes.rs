@@ -18,9 +18,9 @@ struct Data {
 
 #[derive(Serialize, JsonSchema)]
 struct Profiled {
-    /// What the data looked like as it came.
+    /// The profile of the data before any repair.
     profile: Profile,
-    /// The repairs that were made.
+    /// The repairs so far; none at first.
     repairs: Vec<Made>,
 }
 

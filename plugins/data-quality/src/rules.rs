@@ -15,25 +15,25 @@ const RARE: usize = 1000;
 /// How many rows are named for each rule.
 const EXAMPLES: usize = 3;
 
-/// Something that the data has to keep.
+/// A rule for the data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Rule {
     /// Its name: the column and what is checked.
     pub id: String,
-    /// The column; of the rule on whole rows, empty.
+    /// The name of the column; empty if the rule is for whole rows.
     pub column: String,
-    /// What is checked.
+    /// The check, with the values that it needs.
     #[serde(flatten)]
     pub check: Check,
 }
 
-/// What a rule checks. It has what a repair needs, too.
+/// What a rule checks, with the values that a repair needs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "check", rename_all = "snake_case")]
 pub enum Check {
     /// No row repeats an earlier one.
     UniqueRows,
-    /// Every cell has a value; one that has none gets `fill`, the column's median or most frequent value.
+    /// Every cell has a value. The repair of an empty cell is `fill`, the column's median or most frequent value.
     NotNull {
         /// The value to impute.
         fill: String,
@@ -53,7 +53,7 @@ pub enum Check {
     },
     /// Every value is one of these.
     OneOf {
-        /// The allowed values.
+        /// Every value that a cell may have.
         values: Vec<String>,
     },
 }
@@ -61,11 +61,11 @@ pub enum Check {
 /// How often a rule is broken.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Anomaly {
-    /// The rule's id.
+    /// The id of the broken rule.
     pub rule: String,
     /// How many cells, or rows, break it.
     pub count: usize,
-    /// The first rows that do, from 1; the header is not counted.
+    /// The first rows that break it, from 1; the header is not counted.
     pub rows: Vec<usize>,
 }
 

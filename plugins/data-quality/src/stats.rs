@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 /// How many interquartile ranges the fences are away from the quartiles.
 const FENCE: f64 = 1.5;
 
-/// What a list of numbers looks like.
+/// Statistics of a list of numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Stats {
-    /// How many there are.
+    /// The number of values.
     pub count: usize,
-    /// Their mean.
+    /// The arithmetic mean.
     pub mean: f64,
     /// The smallest value.
     pub min: f64,
@@ -29,9 +29,9 @@ pub struct Stats {
     pub q3: f64,
     /// The largest value.
     pub max: f64,
-    /// Tukey's inner fences, where the quartiles differ.
+    /// Tukey's inner fences; absent if the quartiles are equal.
     pub fences: Option<Fences>,
-    /// How many lie beyond the fences.
+    /// The number of values beyond the fences.
     pub outliers: usize,
 }
 

@@ -52,7 +52,7 @@ impl Table {
         Ok(String::from_utf8(bytes)?)
     }
 
-    /// The place of a column.
+    /// The index of the column with this name, from 0.
     pub fn column(&self, name: &str) -> Option<usize> {
         self.header.iter().position(|column| column == name)
     }

@@ -7,10 +7,10 @@ use crate::rules::{self, Anomaly, Rule};
 use crate::stats::{self, Stats};
 use crate::table::Table;
 
-/// Numbers to describe.
+/// The input of `describe`.
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct Numbers {
-    /// At least one.
+    /// The values, at least one.
     pub values: Vec<f64>,
 }
 
@@ -21,7 +21,7 @@ fn describe(numbers: Numbers) -> Result<Stats> {
         .ok_or_else(|| Error::invalid_input("`values` is empty: give at least one number"))
 }
 
-/// A table and the rules that it has to keep.
+/// The input of `check`.
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct ToCheck {
     /// A CSV with a header.
@@ -30,12 +30,12 @@ pub struct ToCheck {
     pub rules: Vec<Rule>,
 }
 
-/// What breaks the rules.
+/// The result of `check`.
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct Checked {
-    /// In the order of the rules.
+    /// The broken rules, in the order of the rules.
     pub anomalies: Vec<Anomaly>,
-    /// How many rows there are.
+    /// The number of checked rows.
     pub rows: usize,
 }
 
@@ -49,18 +49,18 @@ fn check(input: ToCheck) -> Result<Checked> {
     })
 }
 
-/// A table, its rules, and what to repair.
+/// The input of `repair`.
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct ToRepair {
     /// A CSV with a header.
     pub csv: String,
     /// The rules that the table is checked against.
     pub rules: Vec<Rule>,
-    /// The kind of anomaly.
+    /// The kind of anomaly that is repaired.
     pub kind: Kind,
 }
 
-/// A repaired table.
+/// The result of `repair`.
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct Repaired {
     /// The table as CSV, with its header.

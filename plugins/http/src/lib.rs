@@ -12,10 +12,10 @@ use heddle_plugin::{
     prelude::*,
 };
 
-/// The HTTP request to send.
+/// The input of `request`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+struct RequestInput {
     /// The method, in capitals.
     #[serde(default = "get")]
     method: String,
@@ -34,7 +34,7 @@ struct Asked {
     /// The type as which the response's body is read.
     #[serde(default)]
     read: As,
-    /// The largest size of the response's body in bytes; the engine has a limit of its own.
+    /// The largest size of the response's body in bytes; the engine's limit applies as well.
     max_bytes: Option<usize>,
     /// Whether every status from 400 on fails the call, instead of only temporary errors.
     #[serde(default)]
@@ -60,9 +60,9 @@ fn get() -> String {
     "GET".to_owned()
 }
 
-/// The HTTP response.
+/// The output of `request`.
 #[derive(Serialize, JsonSchema)]
-struct Answered {
+struct ResponseOutput {
     /// The status code, such as 200.
     status: u16,
     /// Whether the status is one of those from 200 to 299.
@@ -75,17 +75,17 @@ struct Answered {
 
 /// Sends an HTTP request and returns the response, with its body as JSON or text.
 #[tool]
-fn request(asked: Asked) -> Result<Answered> {
-    let url = query::added(asked.url, &asked.query)?;
-    let mut request = Request::new(asked.method, url);
-    request = match (asked.json, asked.body) {
+fn request(input: RequestInput) -> Result<ResponseOutput> {
+    let url = query::added(input.url, &input.query)?;
+    let mut request = Request::new(input.method, url);
+    request = match (input.json, input.body) {
         (Some(_), Some(_)) => return Err(Error::invalid_input("give one of `json` and `body`, not both")),
         (Some(json), None) => {
-            let says = asked
+            let has_type = input
                 .headers
                 .keys()
                 .any(|name| name.eq_ignore_ascii_case("content-type"));
-            match says {
+            match has_type {
                 true => request.body(json.to_string()),
                 false => request.json(&json)?,
             }
@@ -93,30 +93,30 @@ fn request(asked: Asked) -> Result<Answered> {
         (None, Some(text)) => request.body(text),
         (None, None) => request,
     };
-    request.headers.extend(asked.headers);
+    request.headers.extend(input.headers);
     let response = request
         .open()?
-        .read_at_most(asked.max_bytes.unwrap_or(usize::MAX))?;
+        .read_at_most(input.max_bytes.unwrap_or(usize::MAX))?;
     let (status, is_passing) = (response.status, response.is_passing());
     let wait = response.retry_after_s();
-    let is_refused = is_passing || (asked.check && status >= 400);
-    let answered = match is_refused {
+    let is_refused = is_passing || (input.check && status >= 400);
+    let output = match is_refused {
         // The body of an error response is kept as far as it can be read.
-        true => Answered::of(response, As::Auto, true)?,
-        false => return Answered::of(response, asked.read, false),
+        true => ResponseOutput::of(response, As::Auto, true)?,
+        false => return ResponseOutput::of(response, input.read, false),
     };
     let error = match is_passing {
         true => Error::retryable(format!("the response has status {status}, a temporary error")),
         false => Error::permanent(format!("the response has status {status}")),
     };
-    let mut data = json!(answered);
+    let mut data = json!(output);
     if let Some(seconds) = wait {
         data["retry_after_s"] = seconds.into();
     }
     Err(error.with_data(data))
 }
 
-impl Answered {
+impl ResponseOutput {
     /// Reads a response's body. A lenient reader returns text if a JSON content type is wrong, and null if the body
     /// is not text.
     fn of(response: Response, read: As, is_lenient: bool) -> Result<Self> {
@@ -151,7 +151,7 @@ impl Answered {
     }
 }
 
-/// Whether a content type is JSON's own or is written in JSON.
+/// Whether a content type is `application/json` or ends with `+json`.
 fn is_json(content_type: &str) -> bool {
     let kind = content_type
         .split(';')

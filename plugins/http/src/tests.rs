@@ -74,16 +74,16 @@ fn a_request_is_sent_as_given() {
         })
     });
     let seen = |input: Value| call(input).unwrap()["body"].take();
-    let asked = json!({"method": "PUT", "url": "https://a.org/b", "headers": {"x": "y"}, "json": {"n": 1}});
+    let input = json!({"method": "PUT", "url": "https://a.org/b", "headers": {"x": "y"}, "json": {"n": 1}});
     assert_eq!(
-        seen(asked),
+        seen(input),
         json!({
             "method": "PUT", "url": "https://a.org/b", "body": r#"{"n":1}"#,
             "headers": [["content-type", "application/json"], ["x", "y"]],
         })
     );
-    let asked = json!({"url": "https://a.org", "headers": {"Content-Type": "a/b+json"}, "json": 1});
-    assert_eq!(seen(asked)["headers"], json!([["Content-Type", "a/b+json"]]));
+    let input = json!({"url": "https://a.org", "headers": {"Content-Type": "a/b+json"}, "json": 1});
+    assert_eq!(seen(input)["headers"], json!([["Content-Type", "a/b+json"]]));
     assert_eq!(
         seen(json!({"url": "https://a.org", "body": "text"}))["body"],
         "text"

@@ -5,7 +5,7 @@ use json_patch::Patch;
 
 use crate::exact;
 
-/// Two values to compare.
+/// The input of `diff`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Two {
@@ -17,7 +17,7 @@ struct Two {
     to: Value,
 }
 
-/// The difference of two values.
+/// The result of `diff`.
 #[derive(Serialize, JsonSchema)]
 struct Difference {
     /// Whether the values are equal.

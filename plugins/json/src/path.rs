@@ -118,7 +118,7 @@ fn compile(pattern: &str) -> Option<Regex> {
 /// A value to look into.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Pointed {
+struct Lookup {
     /// The value to look into.
     #[serde(deserialize_with = "exact::read")]
     value: Value,
@@ -136,7 +136,7 @@ fn given<'de, D: serde::Deserializer<'de>>(value: D) -> std::result::Result<Opti
 
 /// The value at a pointer.
 #[derive(Serialize, JsonSchema)]
-struct There {
+struct FoundValue {
     /// The value there, or the default.
     #[serde(serialize_with = "exact::write")]
     value: Value,
@@ -146,7 +146,7 @@ struct There {
 
 /// Returns the value at a JSON Pointer (RFC 6901).
 #[tool(read_only, idempotent)]
-fn pointer(mut query: Pointed) -> Result<There> {
+fn pointer(mut query: Lookup) -> Result<FoundValue> {
     let pointer = &query.pointer;
     if !pointer.is_empty() && !pointer.starts_with('/') {
         return Err(Error::invalid_input(format!(
@@ -155,15 +155,15 @@ fn pointer(mut query: Pointed) -> Result<There> {
     }
     if let Some(value) = query.value.pointer_mut(pointer) {
         let value = value.take();
-        return Ok(There { value, found: true });
+        return Ok(FoundValue { value, found: true });
     }
     match query.default {
-        Some(value) => Ok(There { value, found: false }),
+        Some(value) => Ok(FoundValue { value, found: false }),
         None => {
             let deepest = deepest(&query.value, pointer);
             Err(Error::permanent(format!(
-                "there is nothing at `{pointer}`: the last part of it that is there is `{deepest}`. \
-                 Give a `default` for where it may be missing"
+                "there is no value at `{pointer}`: the longest part of the pointer with a value is `{deepest}`. \
+                 Give a `default` if the value may be missing"
             )))
         }
     }

@@ -14,7 +14,7 @@ const NAME_LEN: usize = 80;
 /// The template's internal name.
 const NAME: &str = "template";
 
-/// A template and its values.
+/// The input of `template`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Template {
@@ -26,7 +26,7 @@ struct Template {
     values: Value,
 }
 
-/// The result of filling a template.
+/// The result of `template`.
 #[derive(Serialize, JsonSchema)]
 struct Filled {
     /// The text of the template with the values inserted.

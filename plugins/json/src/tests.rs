@@ -97,7 +97,7 @@ fn a_pointer_names_one_value() {
     assert!(
         error
             .message
-            .contains("the last part of it that is there is `/a~1b`"),
+            .contains("the longest part of the pointer with a value is `/a~1b`"),
         "{error}"
     );
     assert_eq!(at("a").unwrap_err().kind, Kind::InvalidInput);

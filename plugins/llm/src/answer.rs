@@ -12,7 +12,7 @@ pub(crate) struct Completion {
     pub(crate) usage: Option<Value>,
 }
 
-/// The model's message.
+/// The message of a complete answer.
 #[derive(Default)]
 pub(crate) struct Message {
     pub(crate) content: String,
@@ -21,7 +21,7 @@ pub(crate) struct Message {
 }
 
 impl Message {
-    /// The message as the API takes it in the next request.
+    /// The message in the form that the API expects in the next request.
     pub(crate) fn to_json(&self) -> Value {
         let content = match self.content.is_empty() && !self.tool_calls.is_empty() {
             true => Value::Null,
@@ -38,9 +38,9 @@ impl Message {
     }
 }
 
-/// The keys of a `chat.completion` that are read; others may come.
+/// The keys of a `chat.completion` that are read. Others are ignored.
 #[derive(Deserialize)]
-struct Whole {
+struct CompletionBody {
     id: Option<String>,
     model: Option<String>,
     #[serde(default)]
@@ -50,12 +50,12 @@ struct Whole {
 
 #[derive(Deserialize)]
 struct Choice {
-    message: WholeMessage,
+    message: MessageBody,
     finish_reason: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct WholeMessage {
+struct MessageBody {
     content: Option<String>,
     refusal: Option<String>,
     tool_calls: Option<Vec<Value>>,
@@ -63,11 +63,11 @@ struct WholeMessage {
 
 /// Reads a response that was not streamed.
 pub(crate) fn read(response: &Response) -> Result<Completion> {
-    let whole: Whole = response.json().context("the API's answer")?;
+    let body: CompletionBody = response.json().context("the API's answer")?;
     let Some(Choice {
         message,
         finish_reason,
-    }) = whole.choices.into_iter().next()
+    }) = body.choices.into_iter().next()
     else {
         return Err(Error::permanent("the API's answer has no `choices`"));
     };
@@ -77,11 +77,11 @@ pub(crate) fn read(response: &Response) -> Result<Completion> {
         tool_calls: message.tool_calls.unwrap_or_default(),
     };
     Ok(Completion {
-        id: whole.id,
-        model: whole.model,
+        id: body.id,
+        model: body.model,
         message,
         finish_reason,
-        usage: whole.usage,
+        usage: body.usage,
     })
 }
 

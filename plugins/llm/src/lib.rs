@@ -4,7 +4,7 @@
 //! of the API is in the caller's `authorization`, which the plugin passes on.
 
 mod answer;
-mod ask;
+mod input;
 mod stream;
 
 use heddle_plugin::{
@@ -13,12 +13,12 @@ use heddle_plugin::{
 };
 
 use answer::Completion;
-use ask::{Ask, Said};
+use input::{ChatInput, ChatOutput};
 
 /// Calls a language model, and streams its answer to the run's watchers.
 #[tool]
-fn chat(ask: Ask) -> Result<Said> {
-    let incoming = ask.request()?.open()?;
+fn chat(input: ChatInput) -> Result<ChatOutput> {
+    let incoming = input.request()?.open()?;
     if incoming.status >= 400 {
         return Err(refused(&incoming.read()?));
     }
@@ -27,12 +27,12 @@ fn chat(ask: Ask) -> Result<Said> {
         // A server that does not stream sends the whole answer at once.
         false => answer::read(&incoming.read()?)?,
     };
-    to_output(&ask, completion)
+    to_output(&input, completion)
 }
 
 /// Converts the model's answer to the function's output.
-fn to_output(ask: &Ask, completion: Completion) -> Result<Said> {
-    let json = match (&ask.schema, completion.message.content.is_empty()) {
+fn to_output(input: &ChatInput, completion: Completion) -> Result<ChatOutput> {
+    let json = match (&input.schema, completion.message.content.is_empty()) {
         (Some(_), false) => Some(parsed(&completion)?),
         _ => None,
     };
@@ -46,7 +46,7 @@ fn to_output(ask: &Ask, completion: Completion) -> Result<Said> {
     if usage.is_none() {
         log::debug!("the server did not say how many tokens it took");
     }
-    Ok(Said {
+    Ok(ChatOutput {
         message: message.to_json(),
         text: message.content,
         json,

@@ -6,7 +6,7 @@ use heddle_plugin::{Kind, testing};
 
 use super::*;
 
-/// Answers every request so, in pieces of so many bytes, and keeps what was asked.
+/// Answers every request with this response, in pieces of `piece_bytes`. Returns the requests that arrive.
 fn answers(
     status: u16,
     headers: &[(&str, &str)],
@@ -49,12 +49,12 @@ fn streamed(chunks: &[String]) -> String {
     format!("{}data: {usage}\n\ndata: [DONE]\n\n", chunks.concat())
 }
 
-fn ask(more: Value) -> Result<Value> {
-    let mut ask = json!({"model": "m", "prompt": "Say hello."});
+fn chat(more: Value) -> Result<Value> {
+    let mut input = json!({"model": "m", "prompt": "Say hello."});
     for (key, value) in more.as_object().unwrap() {
-        ask[key] = value.clone();
+        input[key] = value.clone();
     }
-    testing::call("chat", ask)
+    testing::call("chat", input)
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn a_streamed_answer_is_emitted_as_it_comes_and_given_whole() {
     ]);
     for piece_bytes in [1, 2, 3, 7, 100, usize::MAX] {
         answers(200, EVENTS, &body, piece_bytes);
-        let output = ask(json!({})).unwrap();
+        let output = chat(json!({})).unwrap();
         assert_eq!(output["text"], "Héllo, wörld 🧵");
         assert_eq!(output["finish_reason"], "stop");
         assert_eq!(output["usage"]["total_tokens"], 12);
@@ -96,7 +96,7 @@ fn the_request_is_what_the_api_takes() {
     );
     let tools =
         json!([{"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}]);
-    ask(json!({
+    chat(json!({
         "base_url": "http://127.0.0.1:1/v1/", "authorization": "Bearer ${secret.KEY}", "headers": {"x-team": "loom"},
         "system": "Be brief.", "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}],
         "temperature": 0.5, "max_tokens": 20, "schema": {"type": "object"}, "tools": tools, "tool_choice": "auto",
@@ -151,7 +151,7 @@ fn calls_of_tools_are_put_together_from_their_pieces() {
         chunk(json!({}), Some("tool_calls")),
     ]);
     answers(200, EVENTS, &body, 5);
-    let output = ask(json!({})).unwrap();
+    let output = chat(json!({})).unwrap();
     let calls = json!([
         {"id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": "{\"city\": 1}"}},
         {"id": "call_2", "type": "function", "function": {"name": "now", "arguments": "{}"}},
@@ -172,7 +172,7 @@ fn an_answer_that_follows_a_schema_is_parsed() {
             "choices": [{"index": 0, "message": {"role": "assistant", "content": content, "refusal": null}, "finish_reason": finish_reason}],
         });
         answers(200, JSON, &body.to_string(), 10);
-        ask(json!({"schema": {"type": "object"}, "stream": false}))
+        chat(json!({"schema": {"type": "object"}, "stream": false}))
     };
     assert_eq!(answer("{\"n\": 1}", "stop").unwrap()["json"], json!({"n": 1}));
     let error = answer("{\"n\": 1", "stop").unwrap_err();
@@ -195,7 +195,7 @@ fn a_refusal_has_the_apis_message_and_says_whether_to_try_again() {
         (529, Kind::Retryable),
     ] {
         answers(status, &[("retry-after", "7")], body, 9);
-        let error = ask(json!({})).unwrap_err();
+        let error = chat(json!({})).unwrap_err();
         assert_eq!(error.kind, kind, "{status}");
         assert_eq!(
             error.message,
@@ -206,7 +206,7 @@ fn a_refusal_has_the_apis_message_and_says_whether_to_try_again() {
         assert_eq!(error.data, Some(data));
     }
     answers(502, &[], "<html>bad gateway", 9);
-    let error = ask(json!({})).unwrap_err();
+    let error = chat(json!({})).unwrap_err();
     assert!(
         error.message.ends_with("status 502: <html>bad gateway"),
         "{error}"
@@ -217,7 +217,7 @@ fn a_refusal_has_the_apis_message_and_says_whether_to_try_again() {
 fn an_answer_that_breaks_off_is_to_be_tried_again() {
     let begun = chunk(json!({"content": "Hel"}), None);
     answers(200, EVENTS, &begun, 8);
-    let error = ask(json!({})).unwrap_err();
+    let error = chat(json!({})).unwrap_err();
     assert_eq!(
         (error.kind, error.message.as_str()),
         (Kind::Retryable, "the API's answer broke off before its end")
@@ -226,7 +226,7 @@ fn an_answer_that_breaks_off_is_to_be_tried_again() {
         "{begun}data: {{\"error\": {{\"message\": \"The server is overloaded.\", \"code\": \"overloaded\"}}}}\n\n"
     );
     answers(200, EVENTS, &failed, 8);
-    let error = ask(json!({})).unwrap_err();
+    let error = chat(json!({})).unwrap_err();
     assert_eq!(error.kind, Kind::Retryable);
     assert_eq!(
         error.message,
@@ -234,15 +234,15 @@ fn an_answer_that_breaks_off_is_to_be_tried_again() {
     );
     // Without `[DONE]`, the reason why it finished is an end, too.
     answers(200, EVENTS, &(begun + &chunk(json!({}), Some("length"))), 8);
-    assert_eq!(ask(json!({})).unwrap()["finish_reason"], "length");
+    assert_eq!(chat(json!({})).unwrap()["finish_reason"], "length");
 }
 
 #[test]
 fn invalid_requests_are_refused() {
     let error = testing::call("chat", json!({"model": "m"})).unwrap_err();
     assert_eq!(error.kind, Kind::InvalidInput);
-    let error = ask(json!({"authorization": "a", "headers": {"Authorization": "b"}})).unwrap_err();
+    let error = chat(json!({"authorization": "a", "headers": {"Authorization": "b"}})).unwrap_err();
     assert_eq!(error.kind, Kind::InvalidInput);
-    let error = ask(json!({"temprature": 1})).unwrap_err();
+    let error = chat(json!({"temprature": 1})).unwrap_err();
     assert!(error.message.contains("unknown field `temprature`"), "{error}");
 }

@@ -23,11 +23,11 @@ pub struct Function {
     pub output: fn() -> Cow<'static, str>,
     /// The schema of the node's config, if the function reads it.
     pub config: Option<fn() -> Cow<'static, str>>,
-    /// The code of the function.
+    /// The generated entry point, which parses the input and serializes the result.
     pub body: Body,
 }
 
-/// A function, from JSON to JSON.
+/// The code of a function, from JSON to JSON.
 #[derive(Clone, Copy)]
 pub enum Body {
     /// A function that runs as a node and returns a state update.
@@ -44,12 +44,12 @@ pub struct Invocation {
     pub state: String,
     /// The node's config, any JSON.
     pub config: String,
-    /// The context of the call.
+    /// The run, node, step and attempt of the call.
     pub call: Call,
 }
 
 impl Invocation {
-    /// The call with its config read.
+    /// Parses the config of a call.
     pub fn call<C: Input>(function: &str, call: Call, config: String) -> Result<Call<C>> {
         Ok(call.with_config(json::read_config(function, config)?))
     }
@@ -99,7 +99,7 @@ pub const fn section<const LEN: usize>(text: &str) -> [u8; LEN] {
     }
 }
 
-/// Every function of one of the two kinds, by name.
+/// All node functions, or all tools, by name.
 pub(crate) fn all(nodes: bool) -> Vec<&'static Function> {
     let mut functions: Vec<_> = inventory::iter::<Function>()
         .filter(|function| matches!(function.body, Body::Node(_)) == nodes)

@@ -18,7 +18,7 @@ pub struct Json(pub String);
 
 /// Types of input: every type with `Deserialize` and `JsonSchema`, and [`Json`].
 pub trait Input: Sized {
-    /// Reads it.
+    /// Parses JSON text.
     fn read(text: String) -> Result<Self, Malformed>;
     /// The JSON Schema of the type.
     fn schema() -> Schema;
@@ -82,7 +82,7 @@ impl Output for Json {
 pub struct Malformed {
     /// The path, such as `items[3].name`; empty for the whole value.
     path: String,
-    /// The problem at the path.
+    /// The message of the parser, without a position.
     problem: String,
 }
 

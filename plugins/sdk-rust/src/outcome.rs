@@ -10,7 +10,7 @@ pub enum Route {
     Again,
     /// To these nodes, in parallel if there are several; one name may be `end`.
     To(Vec<String>),
-    /// To the end.
+    /// This branch of the run ends.
     End,
 }
 
@@ -18,7 +18,7 @@ pub enum Route {
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub struct Outcome<U> {
-    /// The keys of the state that change; it must serialise to a JSON object. `()` changes nothing.
+    /// The keys of the state that change; it must serialize to a JSON object. `()` changes nothing.
     pub update: U,
     /// Where the run goes next.
     pub route: Route,
@@ -54,7 +54,7 @@ impl<U> Outcome<U> {
         }
     }
 
-    /// To the end.
+    /// Ends this branch of the run.
     pub fn end(self) -> Self {
         Self {
             route: Route::End,
@@ -65,10 +65,10 @@ impl<U> Outcome<U> {
 
 /// What a node function may return: an update, or an [`Outcome`] of one.
 pub trait Answer {
-    /// The update's type.
+    /// The type of the update, which serializes to a JSON object.
     type Update: crate::Output;
 
-    /// The update with its route.
+    /// Converts the value. A plain update follows the edges.
     fn into_outcome(self) -> Outcome<Self::Update>;
 }
 

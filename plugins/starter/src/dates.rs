@@ -1,14 +1,14 @@
-//! Dates of a given year: ISO 8601, and as English writes them.
+//! Dates with a year, in ISO 8601 or in English notation.
 
 use heddle_plugin::prelude::*;
 
-/// One date of a text.
+/// A date in a text.
 #[derive(Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Date {
-    /// As it is written.
+    /// The part of the text, as written.
     pub(crate) text: String,
-    /// As ISO 8601 has it: `2024-03-05`, or `2024-03` for a month. Absent where the text does not say
-    /// which of two numbers is the month, as in 3/4/2024.
+    /// The date in ISO 8601: `2024-03-05`, or `2024-03` for a month. Absent if either of two numbers can be the
+    /// month, as in 3/4/2024.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) date: Option<String>,
 }
@@ -28,16 +28,16 @@ const MONTHS: [&str; 12] = [
     "december",
 ];
 
-/// What is in front of a date's reader, and what it has read so far.
+/// A parsed value, and the rest of the text.
 type Parsed<'a, T> = Option<(T, &'a str)>;
 
-/// What a text that is shaped like a date says.
+/// The meaning of a text that is shaped like a date.
 enum Day {
     /// A day of the calendar, or a month of it.
     Iso(String),
-    /// One of two days.
+    /// Either of two numbers can be the month.
     Ambiguous,
-    /// None.
+    /// Shaped like a date, but not a date of the calendar.
     Impossible,
 }
 

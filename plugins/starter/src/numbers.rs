@@ -1,13 +1,13 @@
-//! Numbers as English writes them: `1,234.5`, `-3`, `.5`, `6.02e23`, `5%`.
+//! Numbers in English notation: `1,234.5`, `-3`, `.5`, `6.02e23`, `5%`.
 
 use heddle_plugin::prelude::*;
 
-/// One number of a text.
+/// A number in a text.
 #[derive(Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Number {
-    /// As it is written.
+    /// The part of the text, as written.
     pub(crate) text: String,
-    /// Its value; for a percentage, that before the sign: 5 for `5%`.
+    /// The value. For a percentage, the number before the sign: 5 for `5%`.
     pub(crate) value: f64,
     /// Whether it is a percentage.
     #[serde(default, skip_serializing_if = "is_false")]

@@ -8,10 +8,10 @@ use crate::tools::{Ranks, Sentences, Text};
 
 /// One in this many sentences of a part goes into its summary.
 const KEPT_OF_PART: usize = 5;
-/// A turn of refining drops at most one in this many sentences.
+/// One round of refining drops at most one in this many sentences.
 const DROPPED_A_TURN: usize = 4;
 
-/// The default size of a part.
+/// The default size of a part, in characters.
 fn default_part_size() -> usize {
     4000
 }
@@ -119,11 +119,11 @@ struct ToMerge {
 struct Summary {
     /// Its sentences, in the order of the text.
     sentences: Vec<String>,
-    /// The rank of each among those that were merged.
+    /// The rank of each sentence among the merged ones.
     ranks: Vec<f64>,
     /// The sentences as one text.
     summary: String,
-    /// Its length in characters.
+    /// The length of the summary, in characters.
     characters: usize,
 }
 
@@ -254,9 +254,9 @@ struct Report {
 
 #[derive(Serialize, JsonSchema)]
 struct ReadingEase {
-    /// Of the text.
+    /// The Flesch reading ease of the text.
     text: Option<f64>,
-    /// Of the summary.
+    /// The Flesch reading ease of the summary.
     summary: Option<f64>,
 }
 

@@ -15,10 +15,10 @@ const ABBREVIATIONS: [&str; 22] = [
     "no", "vol", "pp", "ch", "capt", "gen",
 ];
 
-/// A paragraph by its bytes in the text.
+/// A paragraph of the text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Paragraph {
-    /// Where it is, without blanks around it.
+    /// Its bytes in the text, without blanks around it.
     pub range: Range<usize>,
     /// Whether it is a heading: one short line without a mark at its end.
     pub heading: bool,

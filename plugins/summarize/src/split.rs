@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::sentences::{one_line, paragraphs, sentences};
 
-/// A part of the text, by its bytes.
+/// A part of the text, as a range of bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Part {
-    /// Where it starts.
+    /// The index of its first byte.
     pub start: usize,
-    /// Where it ends.
+    /// The index after its last byte.
     pub end: usize,
 }
 

@@ -4,20 +4,20 @@ use heddle_plugin::prelude::*;
 
 use crate::{rank, split};
 
-/// How many sentences are ranked at once: the work grows with the square of their number.
+/// The limit of sentences in one call of `rank`: the work grows with the square of their number.
 const MOST_SENTENCES: usize = 5000;
 
-/// A text of paragraphs.
+/// The input of `sentences`.
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct Text {
-    /// Paragraphs with blank lines between.
+    /// Paragraphs with blank lines between them.
     pub text: String,
 }
 
-/// Sentences in their order.
+/// The sentences of a text, in order.
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct Sentences {
-    /// Each in one line.
+    /// The sentences, without line breaks in them.
     pub sentences: Vec<String>,
 }
 
@@ -29,10 +29,10 @@ fn sentences(text: Text) -> Sentences {
     }
 }
 
-/// The rank of each sentence.
+/// The result of `rank`.
 #[derive(Serialize, Deserialize, JsonSchema)]
 pub struct Ranks {
-    /// In the order of the sentences; the greater, the more important.
+    /// The rank of each sentence, in the order of the sentences. A higher rank means more important.
     pub ranks: Vec<f64>,
 }
 

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use heddle_plugin::prelude::*;
 use regex::Regex;
 
-/// A text.
+/// The input of `size`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Counted {
@@ -38,7 +38,7 @@ fn size(input: Counted) -> Counts {
     }
 }
 
-/// A text to shorten.
+/// The input of `truncate`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Truncate {
@@ -118,7 +118,7 @@ enum To {
     Title,
 }
 
-/// A text to tidy.
+/// The input of `tidy`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Tidied {
@@ -138,7 +138,7 @@ fn yes() -> bool {
     true
 }
 
-/// A text.
+/// The result of `tidy`.
 #[derive(Serialize, JsonSchema)]
 struct Tidy {
     /// The tidied text.

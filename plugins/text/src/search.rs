@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use heddle_plugin::prelude::*;
 use regex::{Captures, Regex, RegexBuilder};
 
-/// How large the compiled form of a pattern may be.
+/// The limit of a compiled pattern, in bytes.
 const PATTERN_BYTES: usize = 4 << 20;
-/// How deep a pattern's groups may nest.
+/// The limit of nested groups in a pattern.
 const PATTERN_DEPTH: u32 = 100;
 
-/// A text to search.
+/// The input of `match`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Search {
@@ -32,7 +32,7 @@ struct Match {
     text: String,
     /// Where it begins, in characters.
     start: usize,
-    /// Where it ends, in characters: the first one that is not in it.
+    /// Where it ends, in characters: the position after its last character.
     end: usize,
     /// The text of its groups, in order; null for groups that did not match.
     groups: Vec<Option<String>>,
@@ -40,7 +40,7 @@ struct Match {
     named: BTreeMap<String, String>,
 }
 
-/// The matches of a pattern.
+/// The result of `match`.
 #[derive(Serialize, JsonSchema)]
 struct Matches {
     /// Whether there is a match.
@@ -86,7 +86,7 @@ fn find(input: Search) -> Result<Matches> {
 struct Replace {
     /// The text to search.
     text: String,
-    /// The fixed string to replace.
+    /// The text to replace, taken literally.
     find: Option<String>,
     /// The regular expression to replace, in place of `find`, in the syntax of Rust's crate `regex`.
     pattern: Option<String>,
@@ -102,7 +102,7 @@ struct Replace {
 /// A text after a change.
 #[derive(Serialize, JsonSchema)]
 struct Replaced {
-    /// The text with the replacements.
+    /// The whole text after the replacements.
     text: String,
     /// The number of replacements.
     count: usize,

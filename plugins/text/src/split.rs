@@ -101,17 +101,17 @@ struct Join {
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum Part {
-    /// A text.
+    /// A text, which is added unchanged.
     Text(String),
     /// A number, written as in JSON.
     Number(Number),
-    /// Yes or no.
+    /// A boolean, written as `true` or `false`.
     Boolean(bool),
-    /// Nothing.
+    /// Null, which is left out together with its separator.
     Null(()),
 }
 
-/// A text.
+/// The result of `join`.
 #[derive(Serialize, JsonSchema)]
 struct Text {
     /// All parts joined.
@@ -133,7 +133,7 @@ fn join(input: Join) -> Text {
     }
 }
 
-/// A text to cut into chunks.
+/// The input of `chunk`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Chunked {
@@ -154,11 +154,11 @@ struct Chunk {
     text: String,
     /// Where it begins, in characters.
     start: usize,
-    /// Where it ends, in characters: the first one that is not in it.
+    /// Where it ends, in characters: the position after its last character.
     end: usize,
 }
 
-/// A text in chunks.
+/// The result of `chunk`.
 #[derive(Serialize, JsonSchema)]
 struct Chunks {
     /// The chunks, in order. Together they have every character of the text.

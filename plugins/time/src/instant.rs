@@ -3,27 +3,27 @@
 use heddle_plugin::prelude::*;
 use jiff::{Timestamp, Zoned, civil, tz::TimeZone};
 
-/// A time as input.
+/// A time as an input: a text or a number.
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
-pub(crate) enum Given {
-    /// A text as RFC 3339 or RFC 9557 has it: `2026-03-29T01:30:00Z`, `2026-03-29T02:30:00+01:00[Europe/Berlin]`. Without an
+pub(crate) enum TimeInput {
+    /// A text in RFC 3339 or RFC 9557: `2026-03-29T01:30:00Z`, `2026-03-29T02:30:00+01:00[Europe/Berlin]`. Without an
     /// offset, or as a day alone, it is a time in `zone`.
     Text(String),
     /// The seconds since 1970 in UTC, which may have a fraction.
     Seconds(f64),
 }
 
-/// A time as output.
+/// A time as an output: as instant, in its zone, and by the calendar.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct Told {
-    /// The instant in UTC, as RFC 3339 has it: `2026-03-29T01:30:00Z`.
+pub(crate) struct TimeOutput {
+    /// The instant in UTC, in RFC 3339: `2026-03-29T01:30:00Z`.
     time: String,
-    /// The time in its zone, as RFC 9557 has it: `2026-03-29T03:30:00+02:00[Europe/Berlin]`.
+    /// The time in its zone, in RFC 9557: `2026-03-29T03:30:00+02:00[Europe/Berlin]`.
     local: String,
-    /// The zone's name.
+    /// The IANA name of the zone, such as `Europe/Berlin`.
     zone: String,
-    /// How far the zone is from UTC at that time, in seconds; east of it is positive.
+    /// The offset of the zone from UTC at that time, in seconds; positive to the east.
     offset_s: i32,
     /// The milliseconds since 1970 in UTC.
     unix_ms: i64,
@@ -31,7 +31,7 @@ pub(crate) struct Told {
     date: String,
     /// The day of the week in the zone, from 1 for Monday to 7 for Sunday.
     weekday: i8,
-    /// The number of the day in its year, from 1.
+    /// The day of the year, from 1.
     day_of_year: i16,
     /// The week of ISO 8601 in which the day is: `2026-W13`.
     week: String,
@@ -49,7 +49,7 @@ pub(crate) fn zone(name: Option<&str>) -> Result<TimeZone> {
     }
 }
 
-impl Given {
+impl TimeInput {
     /// The time, in the requested zone, else in its own.
     pub(crate) fn read(&self, zone_name: Option<&str>) -> Result<Zoned> {
         let text = match self {
@@ -97,7 +97,7 @@ fn of_seconds(seconds: f64) -> Result<Timestamp> {
     Timestamp::from_microsecond(micros as i64).map_err(|_| out())
 }
 
-impl Told {
+impl TimeOutput {
     pub(crate) fn of(zoned: &Zoned) -> Self {
         let week = zoned.date().iso_week_date();
         Self {

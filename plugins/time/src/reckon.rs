@@ -3,15 +3,15 @@
 use heddle_plugin::prelude::*;
 use jiff::{Span, Unit, ZonedDifference, ZonedRound};
 
-use crate::instant::{Given, Told};
+use crate::instant::{TimeInput, TimeOutput};
 
-/// A unit of time.
+/// The unit of a difference or of a floor.
 #[derive(Deserialize, JsonSchema, Clone, Copy)]
 #[serde(rename_all = "lowercase")]
-enum In {
+enum TimeUnit {
     /// Years, of 12 months.
     Years,
-    /// Months, as the calendar has them.
+    /// Calendar months.
     Months,
     /// Weeks, of 7 days.
     Weeks,
@@ -25,7 +25,7 @@ enum In {
     Seconds,
 }
 
-impl In {
+impl TimeUnit {
     fn unit(self) -> Unit {
         match self {
             Self::Years => Unit::Year,
@@ -39,24 +39,24 @@ impl In {
     }
 }
 
-/// A time, and how much to add.
+/// The input of `add`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Add {
-    /// The time to add to.
-    time: Given,
-    /// How much to add: `1 month 2 days`, `-90m`, or as ISO 8601 has it, `P1M2DT3H`. A month after 31 January is the last day of
+    /// The time before the addition.
+    time: TimeInput,
+    /// How much to add: `1 month 2 days`, `-90m`, or in ISO 8601, `P1M2DT3H`. A month after 31 January is the last day of
     /// February; a day later is the same time on the clocks of the zone.
     span: String,
     /// The time zone for the calculation.
     zone: Option<String>,
     /// The unit whose beginning is the result, after the addition: of the day, the hour.
-    floor: Option<In>,
+    floor: Option<TimeUnit>,
 }
 
 /// Adds a span to a time, or subtracts it, by the calendar and the clocks of a time zone.
 #[tool(read_only, idempotent)]
-fn add(input: Add) -> Result<Told> {
+fn add(input: Add) -> Result<TimeOutput> {
     let span: Span = input.span.trim().parse().map_err(|error| {
         let span = &input.span;
         Error::invalid_input(format!(
@@ -73,17 +73,17 @@ fn add(input: Add) -> Result<Told> {
     if let Some(unit) = input.floor {
         sum = floor(&sum, unit)?;
     }
-    Ok(Told::of(&sum))
+    Ok(TimeOutput::of(&sum))
 }
 
-fn floor(zoned: &jiff::Zoned, unit: In) -> Result<jiff::Zoned> {
+fn floor(zoned: &jiff::Zoned, unit: TimeUnit) -> Result<jiff::Zoned> {
     let date = zoned.date();
     let first = match unit {
-        In::Years => date.first_of_year(),
-        In::Months => date.first_of_month(),
-        In::Weeks => date.checked_sub(Span::new().days(date.weekday().to_monday_zero_offset()))?,
-        In::Days => date,
-        In::Hours | In::Minutes | In::Seconds => {
+        TimeUnit::Years => date.first_of_year(),
+        TimeUnit::Months => date.first_of_month(),
+        TimeUnit::Weeks => date.checked_sub(Span::new().days(date.weekday().to_monday_zero_offset()))?,
+        TimeUnit::Days => date,
+        TimeUnit::Hours | TimeUnit::Minutes | TimeUnit::Seconds => {
             let round = ZonedRound::new()
                 .smallest(unit.unit())
                 .mode(jiff::RoundMode::Floor);
@@ -99,18 +99,18 @@ fn floor(zoned: &jiff::Zoned, unit: In) -> Result<jiff::Zoned> {
 #[serde(deny_unknown_fields)]
 struct Diff {
     /// The time to count from.
-    from: Given,
+    from: TimeInput,
     /// The time to count to; before `from`, all is negative.
-    to: Given,
+    to: TimeInput,
     /// The largest unit in `span`.
     #[serde(default = "days")]
-    largest: In,
+    largest: TimeUnit,
     /// The time zone for the calculation.
     zone: Option<String>,
 }
 
-fn days() -> In {
-    In::Days
+fn days() -> TimeUnit {
+    TimeUnit::Days
 }
 
 /// The difference between two times.

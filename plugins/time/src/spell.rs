@@ -3,14 +3,14 @@
 use heddle_plugin::prelude::*;
 use jiff::{Timestamp, Zoned, fmt::strtime};
 
-use crate::instant::{Given, Told, local, zone};
+use crate::instant::{TimeInput, TimeOutput, local, zone};
 
-/// A text to read.
+/// The input of `parse`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Parse {
     /// The time, or the seconds since 1970.
-    time: Given,
+    time: TimeInput,
     /// The format of the text, as in C's `strptime`: `%d/%m/%Y %H:%M`. Default: RFC 3339.
     format: Option<String>,
     /// The time zone of the output, and of the text if it has none: `Europe/Berlin`.
@@ -19,12 +19,12 @@ struct Parse {
 
 /// Reads a time from a text, in RFC 3339 or a given format, and returns it in UTC and in a time zone.
 #[tool(read_only, idempotent)]
-fn parse(input: Parse) -> Result<Told> {
+fn parse(input: Parse) -> Result<TimeOutput> {
     let zone_name = input.zone.as_deref();
     match (&input.time, &input.format) {
-        (Given::Text(text), Some(format)) => Ok(Told::of(&read(text, format, zone_name)?)),
-        (time, None) => Ok(Told::of(&time.read(zone_name)?)),
-        (Given::Seconds(_), Some(_)) => Err(Error::invalid_input(
+        (TimeInput::Text(text), Some(format)) => Ok(TimeOutput::of(&read(text, format, zone_name)?)),
+        (time, None) => Ok(TimeOutput::of(&time.read(zone_name)?)),
+        (TimeInput::Seconds(_), Some(_)) => Err(Error::invalid_input(
             "a `format` is for a text, and `time` is a number",
         )),
     }
@@ -51,22 +51,22 @@ fn read(text: &str, format: &str, zone_name: Option<&str>) -> Result<Zoned> {
     local(civil, zone_name)
 }
 
-/// A time to write.
+/// The input of `format`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Format {
-    /// The time to format.
-    time: Given,
+    /// The time, or the seconds since 1970.
+    time: TimeInput,
     /// The format, as in C's `strftime`: `%A, %-d %B %Y at %H:%M`.
     format: String,
     /// The time zone to write it in.
     zone: Option<String>,
 }
 
-/// A time as a text.
+/// The result of `format`.
 #[derive(Serialize, JsonSchema)]
 struct Written {
-    /// The text, in English.
+    /// The time in the given format, with English names.
     text: String,
 }
 
@@ -81,25 +81,25 @@ fn format(input: Format) -> Result<Written> {
     Ok(Written { text })
 }
 
-/// A time to convert to another zone.
+/// The input of `convert`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Convert {
-    /// The time to convert.
-    time: Given,
+    /// The time, or the seconds since 1970. A text without an offset is in UTC.
+    time: TimeInput,
     /// The new zone: `Asia/Tokyo`.
     zone: String,
 }
 
 /// Converts a time to another time zone.
 #[tool(read_only, idempotent)]
-fn convert(input: Convert) -> Result<Told> {
+fn convert(input: Convert) -> Result<TimeOutput> {
     // A text without an offset is in UTC here: `zone` is where it goes.
     let zoned = input.time.read(None)?;
-    Ok(Told::of(&zoned.with_time_zone(zone(Some(&input.zone))?)))
+    Ok(TimeOutput::of(&zoned.with_time_zone(zone(Some(&input.zone))?)))
 }
 
-/// The zone of the result.
+/// The input of `now`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Now {
@@ -109,7 +109,7 @@ struct Now {
 
 /// Returns the start of the step, or the current time if the operator granted the real clock.
 #[tool(read_only)]
-fn now(input: Now) -> Result<Told> {
+fn now(input: Now) -> Result<TimeOutput> {
     let zone = zone(input.zone.as_deref())?;
-    Ok(Told::of(&Timestamp::now().to_zoned(zone)))
+    Ok(TimeOutput::of(&Timestamp::now().to_zoned(zone)))
 }

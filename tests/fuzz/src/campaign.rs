@@ -22,11 +22,11 @@ const LOOK: Duration = Duration::from_millis(100);
 /// The number of dead workers after which a target stops.
 const MAX_DEATHS: usize = 10;
 
-/// The settings of a campaign.
+/// What a campaign runs, and for how long.
 pub(crate) struct Plan {
-    /// The names of the targets.
+    /// The targets to run, in this order.
     pub(crate) targets: Vec<&'static str>,
-    /// The seed.
+    /// The seed of all random decisions. The same seed gives the same cases.
     pub(crate) seed: u64,
     /// The number of cases per target.
     pub(crate) cases: u64,

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-/// The folder of the findings of a target.
+/// The folder below `target/fuzz` where the inputs that break a target are stored.
 pub(crate) fn folder(target: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../target/fuzz")

@@ -29,12 +29,12 @@ impl Random {
         &items[self.0.usize(..items.len())]
     }
 
-    /// Any byte.
+    /// A byte; all values are equally likely.
     pub(crate) fn byte(&mut self) -> u8 {
         self.0.u8(..)
     }
 
-    /// Any number of 64 bits.
+    /// A 64-bit number; all values are equally likely.
     pub(crate) fn bits(&mut self) -> u64 {
         self.0.u64(..)
     }

@@ -10,7 +10,7 @@ use std::{
 /// The size in bytes of the numbers before the input.
 const HEAD: usize = 4 * 8;
 
-/// The record of a worker.
+/// The progress of a worker, which survives its death.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Noted {
     /// The number of the current case.
@@ -19,7 +19,7 @@ pub(crate) struct Noted {
     pub(crate) accepted: u64,
     /// The number of inputs that the pool has added.
     pub(crate) learnt: u64,
-    /// The input of the case.
+    /// The input of the current case.
     pub(crate) input: Vec<u8>,
 }
 
@@ -30,7 +30,7 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    /// Creates the file.
+    /// Creates the file, or empties an existing one.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new()
             .write(true)

@@ -37,7 +37,7 @@ const MAX_SHORTER: usize = 400;
 /// The time limit for the search for shorter inputs.
 const MAX_SHORTENING: Duration = Duration::from_secs(10);
 
-/// The task of a worker.
+/// The cases that one worker runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Order {
     /// The name of the target.
@@ -48,13 +48,13 @@ pub(crate) struct Order {
     pub(crate) from: u64,
     /// The number after the last case.
     pub(crate) until: u64,
-    /// The time limit.
+    /// The time after which the worker stops, even if cases remain.
     pub(crate) time: Duration,
-    /// The scratch file.
+    /// The file for the progress.
     pub(crate) scratch: PathBuf,
 }
 
-/// Runs the cases on a thread of its own.
+/// Runs the cases on a separate thread.
 pub(crate) fn run(order: Order) -> Result<()> {
     panics::record();
     let thread = std::thread::Builder::new().stack_size(STACK_BYTES);

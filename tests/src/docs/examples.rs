@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::shown::Ids;
 use crate::Server;
 
-/// The examples of a page.
+/// The graphs, states and signals of a page's examples, and their expected results.
 #[derive(Default)]
 pub(super) struct Examples {
     /// For each example the id and the definition of its graph.
@@ -54,7 +54,7 @@ impl Examples {
         }
     }
 
-    /// The definition of an example.
+    /// The definition of the graph of the example with this name.
     pub(super) fn definition(&self, example: &str) -> Result<Value, String> {
         let found = self.graphs.get(example);
         let (_, definition) =

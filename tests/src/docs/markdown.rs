@@ -13,7 +13,7 @@ pub struct Block {
     pub tag: String,
     /// The value after `=` of the second word.
     pub value: String,
-    /// Its text.
+    /// Its lines between the fences.
     pub text: String,
 }
 

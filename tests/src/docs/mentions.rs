@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::markdown::Markdown;
 use crate::{heddle, repository};
 
-/// The commands and routes that exist.
+/// The commands and routes that a page may mention.
 pub struct Known {
     /// The help of each command by its words, such as `plugin add`; that of `heddle` itself has no words.
     help: BTreeMap<String, String>,

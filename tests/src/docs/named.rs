@@ -16,7 +16,7 @@ use crate::repository;
 /// The pages that name types of the engine and tables of the store.
 const ABOUT_THE_CODE: [&str; 2] = ["CONTRIBUTING.md", "docs/architecture.md"];
 
-/// The names of the repository's parts.
+/// The names of tests, types and functions in the repository, to check the names in a page.
 #[derive(Default)]
 pub struct Tests {
     /// The names of each file's tests, by its path in the repository.

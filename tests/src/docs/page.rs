@@ -47,7 +47,7 @@ const READING: [&str; 13] = [
     "curl -s localhost",
 ];
 
-/// A page.
+/// A page whose code blocks are run and compared, with the terminal and the server that they use.
 pub struct Page {
     path: String,
     blocks: Vec<Block>,

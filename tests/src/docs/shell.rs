@@ -40,7 +40,7 @@ PATH="${PATH//"$PAGE/bin:"/}"
 exec cargo "$@"
 "#;
 
-/// A terminal.
+/// A terminal: a folder and an environment that last from one block to the next.
 pub(super) struct Shell {
     /// The terminal's own files.
     own: TempDir,

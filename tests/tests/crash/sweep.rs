@@ -27,7 +27,7 @@ const CASES: usize = 150;
 /// The number of failed retries of the store before its disk works again.
 const TRIES: u64 = 3;
 
-/// A fault to try.
+/// One fault, at the `n`-th operation of the target.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     target: FaultTarget,

@@ -28,7 +28,7 @@ pub(crate) const PIECES: [&str; 5] = [
 ];
 
 /// A received request.
-pub(crate) struct Asked {
+pub(crate) struct ReceivedRequest {
     /// The method and the target.
     pub(crate) line: String,
     /// The headers with lower-case names.
@@ -37,7 +37,7 @@ pub(crate) struct Asked {
     pub(crate) body: Value,
 }
 
-impl Asked {
+impl ReceivedRequest {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(other, _)| other == name);
         found.map(|(_, value)| value.as_str())
@@ -47,7 +47,7 @@ impl Asked {
 pub(crate) struct Api {
     /// `http://127.0.0.1:PORT`.
     pub(crate) origin: String,
-    pub(crate) asked: Arc<Mutex<Vec<Asked>>>,
+    pub(crate) requests: Arc<Mutex<Vec<ReceivedRequest>>>,
     /// Releases the next piece of a streamed response. Dropping it releases all.
     pub(crate) gate: Option<Sender<()>>,
 }
@@ -56,9 +56,9 @@ impl Api {
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let origin = format!("http://{}", listener.local_addr().unwrap());
-        let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
+        let requests: Arc<Mutex<Vec<ReceivedRequest>>> = Arc::default();
         let (gate, opened) = channel();
-        let kept = asked.clone();
+        let kept = requests.clone();
         std::thread::spawn(move || {
             // One request at a time: a client closes its connection after each.
             for stream in listener.incoming().map_while(Result::ok) {
@@ -74,23 +74,23 @@ impl Api {
         });
         Self {
             origin,
-            asked,
+            requests,
             gate: Some(gate),
         }
     }
 
     /// The bodies of the chat requests so far.
     pub(crate) fn chats(&self) -> Vec<Value> {
-        let asked = self.asked.lock().unwrap();
-        asked
+        let requests = self.requests.lock().unwrap();
+        requests
             .iter()
-            .filter(|asked| !asked.body.is_null())
-            .map(|asked| asked.body.clone())
+            .filter(|request| !request.body.is_null())
+            .map(|request| request.body.clone())
             .collect()
     }
 }
 
-fn read(stream: &TcpStream) -> Asked {
+fn read(stream: &TcpStream) -> ReceivedRequest {
     let mut reader = BufReader::new(stream);
     let mut lines = Vec::new();
     loop {
@@ -109,7 +109,7 @@ fn read(stream: &TcpStream) -> Asked {
     let length = headers.iter().find(|(name, _)| name == "content-length");
     let mut body = vec![0; length.map_or(0, |(_, length)| length.parse().unwrap())];
     reader.read_exact(&mut body).unwrap();
-    Asked {
+    ReceivedRequest {
         line: lines[0].trim_end_matches(" HTTP/1.1").to_owned(),
         headers,
         body: serde_json::from_slice(&body).unwrap_or_default(),
@@ -118,17 +118,17 @@ fn read(stream: &TcpStream) -> Asked {
 
 fn answer(
     mut stream: &TcpStream,
-    request: &Asked,
+    request: &ReceivedRequest,
     is_first: bool,
     gate: &Receiver<()>,
-    asked: &Mutex<Vec<Asked>>,
+    requests: &Mutex<Vec<ReceivedRequest>>,
 ) -> std::io::Result<()> {
     let body = request.body.clone();
     let (line, is_known) = (
         request.line.clone(),
         request.header("authorization") == Some(&format!("Bearer {KEY}")),
     );
-    asked.lock().unwrap().push(Asked {
+    requests.lock().unwrap().push(ReceivedRequest {
         line: line.clone(),
         headers: request.headers.clone(),
         body: body.clone(),

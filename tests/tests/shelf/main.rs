@@ -76,10 +76,10 @@ fn the_example_of_several_plugins_ends_as_documented() {
         (&chat["stream"], &chat["max_tokens"]),
         (&json!(true), &json!(200))
     );
-    let asked = api.asked.lock().unwrap();
-    let keys: Vec<_> = asked
+    let requests = api.requests.lock().unwrap();
+    let keys: Vec<_> = requests
         .iter()
-        .map(|asked| asked.header("idempotency-key").unwrap())
+        .map(|request| request.header("idempotency-key").unwrap())
         .collect();
     assert_ne!(keys[0], keys[1], "each step has a key of its own");
 }

@@ -40,7 +40,7 @@ pub(crate) struct Client {
     known: Mutex<Known>,
 }
 
-/// The knowledge of a client.
+/// What a client has sent and received.
 #[derive(Default)]
 pub(crate) struct Known {
     /// Its run, once the start was acknowledged.
@@ -69,9 +69,9 @@ enum Steering {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
     /// It must be sent.
-    PendingWork,
+    Pending,
     /// It was acknowledged as durable.
-    Told,
+    Acknowledged,
     /// The run had ended. It is sent again if the run is retried.
     Refused,
 }
@@ -187,7 +187,7 @@ impl Client {
                         known
                             .signals
                             .entry(*step)
-                            .or_insert((signal.clone(), Signal::PendingWork));
+                            .or_insert((signal.clone(), Signal::Pending));
                     }
                     known.seen.push(event);
                 }
@@ -206,7 +206,7 @@ impl Client {
             .known()
             .signals
             .iter()
-            .find(|(_, (_, came))| *came == Signal::PendingWork)
+            .find(|(_, (_, came))| *came == Signal::Pending)
             .map(|(step, (name, _))| (*step, name.clone()));
         if let Some((step, name)) = pending_work {
             let key = format!("signal-{}-{step}", self.number);
@@ -216,7 +216,7 @@ impl Client {
             };
             let came = match sent(engine.signal(run, &name, to_json(&3), Some(key)).await) {
                 Sent::Later => return false,
-                Sent::Taken => Signal::Told,
+                Sent::Taken => Signal::Acknowledged,
                 Sent::Refused(Refusal::Over | Refusal::Ending) => Signal::Refused,
                 Sent::Refused(refusal) => panic!("client {}: {refusal:?}", self.number),
             };
@@ -263,7 +263,7 @@ impl Client {
             // A wait that continues with the run gets its signal now.
             for (_, came) in self.known().signals.values_mut() {
                 if *came == Signal::Refused {
-                    *came = Signal::PendingWork;
+                    *came = Signal::Pending;
                 }
             }
             match sent(engine.retry(run).await) {

@@ -73,7 +73,7 @@ struct Outcome {
 struct Tally {
     /// Lifetimes of engines.
     lives: u64,
-    /// Snapshots.
+    /// Snapshots that the engines submitted.
     snapshots: u64,
     /// Plans with identical events in both simulations.
     exact: u64,
@@ -458,7 +458,7 @@ fn signals_once(client: usize, sent: &BTreeMap<u64, (String, Signal)>, journal: 
         }
     }
     let mut meant: BTreeMap<&str, usize> = BTreeMap::new();
-    for (name, _) in sent.values().filter(|(_, came)| *came == Signal::Told) {
+    for (name, _) in sent.values().filter(|(_, came)| *came == Signal::Acknowledged) {
         *meant.entry(name).or_default() += 1;
     }
     assert_eq!(came, meant, "client {client}: signals");

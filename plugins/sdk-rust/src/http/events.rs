@@ -5,26 +5,26 @@
 use super::Incoming;
 use crate::{Error, Result};
 
-/// The largest size of one event.
+/// The limit of one event, in bytes.
 const EVENT_BYTES: usize = 1 << 20;
 
-/// One event.
+/// One server-sent event.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Event {
     /// The event's name; empty if the sender gave none.
     pub name: String,
-    /// Its lines of data, with a newline between each two.
+    /// Its lines of data, joined with newlines.
     pub data: String,
     /// The last id that the sender gave, to this event or one before.
     pub id: String,
 }
 
-/// The events of an answer, in order, until its body is over.
+/// The events of a response, in order, until its body ends.
 pub struct Events {
     incoming: Incoming,
     lines: Lines,
     next: Event,
-    /// Whether the event has a line of data: one without is none.
+    /// Whether the event has a line of data. Without one, the event is dropped.
     has_data: bool,
     is_over: bool,
 }

@@ -45,14 +45,14 @@ pub struct Request {
     pub body: Vec<u8>,
 }
 
-/// A response, with any status.
+/// A response with any status, also of an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     /// The status code, such as 200.
     pub status: u16,
     /// The headers, with names in lower case. Headers whose value is not text are left out.
     pub headers: Vec<(String, String)>,
-    /// The bytes of the body.
+    /// The whole body; empty if there is none.
     pub body: Vec<u8>,
 }
 

@@ -11,7 +11,7 @@ const NESTED: [u8; 2] = [1, 4];
 /// The maximum number of repetitions of a section.
 const MAX_REPEATS: usize = 60;
 
-/// A module or a component.
+/// The sections of a module or a component.
 #[derive(Clone, Debug, PartialEq)]
 struct Binary {
     head: [u8; HEAD],

@@ -7,10 +7,10 @@ use heddle_plugin::{http::Request, prelude::*, serde_json::Map};
 /// The schema's name in `response_format` if the caller does not name it.
 const SCHEMA_NAME: &str = "answer";
 
-/// A request to a model.
+/// The input of `chat`: a request to a model.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Ask {
+pub(crate) struct ChatInput {
     /// The model's name at the API.
     model: String,
     /// The system message, which comes first.
@@ -61,9 +61,9 @@ fn yes() -> bool {
     true
 }
 
-/// The model's answer.
+/// The output of `chat`: the model's answer.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct Said {
+pub(crate) struct ChatOutput {
     /// The text; empty if the model only calls tools.
     pub(crate) text: String,
     /// The parsed text, if there is a `schema`.
@@ -87,8 +87,8 @@ pub(crate) struct Said {
     pub(crate) id: Option<String>,
 }
 
-impl Ask {
-    /// The request that asks it.
+impl ChatInput {
+    /// The HTTP request to the API.
     pub(crate) fn request(&self) -> Result<Request> {
         let url = format!("{}/chat/completions", self.base_url.trim_end_matches('/'));
         let accept = match self.stream {
