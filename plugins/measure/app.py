@@ -21,7 +21,7 @@ class Found(TypedDict):
 @dataclass
 class State:
     numbers: Annotated[list[Found | float] | None, "The numbers, plain or as `starter/extract` leaves them."] = None
-    input: Annotated[str | None, "A text whose numbers are taken where there are none."] = None
+    input: Annotated[str | None, "A text whose numbers are used if `numbers` is empty."] = None
 
 
 @dataclass

@@ -53,7 +53,7 @@ def identity(folder: pathlib.Path, sources: list[pathlib.Path]) -> str:
 
 
 def installed(tools: pathlib.Path) -> pathlib.Path:
-    """A Python of its own, with the requirements installed."""
+    """A virtual environment with the requirements installed."""
     python = tools / ("Scripts" if os.name == "nt" else "bin") / "python"
     wanted = (SDK / "requirements.txt").read_text(encoding="utf-8")
     stamp = tools / "installed.txt"

@@ -21,7 +21,7 @@
 //     };
 //
 // Every call gets a fresh instance of the plugin, with 64 MiB of memory if the operator does not say otherwise: what
-// is allocated is gone when the call ends, so nothing needs to be freed, and nothing here is.
+// is allocated is discarded when the call ends, so nothing needs to be freed.
 #ifndef HEDDLE_H
 #define HEDDLE_H
 

@@ -60,7 +60,7 @@ def identity(folder: pathlib.Path) -> tuple[str, str]:
 
 
 def installed(tools: pathlib.Path) -> pathlib.Path:
-    """The folder of the programs of a Python of its own, with the requirements installed."""
+    """The folder of programs of a virtual environment with the requirements installed."""
     programs = tools / ("Scripts" if os.name == "nt" else "bin")
     wanted = (SDK / "requirements.txt").read_text(encoding="utf-8")
     stamp = tools / "installed.txt"

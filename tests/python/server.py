@@ -46,7 +46,7 @@ class Server:
         self.listening.set()
 
     def stop(self):
-        """Asks the process to stop, and returns its exit code."""
+        """Terminates the process gracefully, and returns its exit code."""
         self.process.terminate()
         try:
             return self.process.wait(TIMEOUT)

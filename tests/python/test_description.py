@@ -111,7 +111,7 @@ class Description(unittest.TestCase):
         self.assertIn("is finished", self.ok(sys.executable, SETTINGS / "client.py", self.url, env=environment))
 
     def test_schemathesis_finds_nothing(self):
-        # It deletes what it finds: it gets a server of its own.
+        # The test deletes what it finds, so it gets a separate server.
         strict = self.folder / "strict.json"
         described = json.loads(self.description.read_text("utf-8"))
         for operation in (operation for path in described["paths"].values() for operation in path.values()):

@@ -1,7 +1,7 @@
-"""A client that knows only the original engine's README: four routes, and graphs of named functions.
+"""A client that is based only on the original engine's README: four routes, and graphs of named functions.
 
-It starts the real binary, `HEDDLE_BIN`, with the plugins of the folder `HEDDLE_PLUGINS` on a port of its own and with
-a store of its own. Its last line is `test result: ...`, as Rust's test runner writes it.
+It starts the real binary, `HEDDLE_BIN`, with the plugins of the folder `HEDDLE_PLUGINS` on a free port and with
+a new store. Its last line is `test result: ...`, as Rust's test runner writes it.
 """
 
 import json
@@ -65,7 +65,7 @@ class OriginalReadme(unittest.TestCase):
         return requests.get(f"http://{self.server.address}/graph/state/{run_id}", timeout=TIMEOUT)
 
     def end(self, run_id):
-        """Asks for the run's state until it is finished."""
+        """Polls the run's state until the run is finished."""
         deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
             answer = self.state(run_id)

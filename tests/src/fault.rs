@@ -149,7 +149,7 @@ impl Faults {
         }
     }
 
-    /// From here on nothing goes wrong, and what stood still goes on.
+    /// Ends all faults. Stalled operations continue.
     pub fn heal(&self) {
         self.set(word::ACTION, 0);
     }

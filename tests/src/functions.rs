@@ -91,7 +91,7 @@ impl<S: Script> Functions for FakeFunctions<S> {
 
     fn policy(&self, _: &str) -> PluginPolicyInfo {
         PluginPolicyInfo {
-            source: PolicySource::Nobody,
+            source: PolicySource::Unset,
             body: None,
             grants: Vec::new(),
         }

@@ -75,7 +75,7 @@ impl Registry {
                 }
                 log += &line;
             }
-            // The receiver is gone unless the registry exited before it listened.
+            // The receiver is dropped unless the registry exited before it listened.
             let _ = address_sender.send(format!("nowhere: {log}"));
         });
         let address = address.recv_timeout(TIMEOUT).unwrap_or_default();

@@ -55,7 +55,7 @@ fn a_flood_of_starts_loses_none_and_the_server_stays_small() {
         let started = clients.into_iter().map(|client| client.join().unwrap());
         started.flatten().collect()
     });
-    assert_eq!(started.len(), STARTS, "each start is a run of its own");
+    assert_eq!(started.len(), STARTS, "each start creates a separate run");
 
     let began = Instant::now();
     loop {

@@ -169,7 +169,7 @@ fn a_field_that_may_be_left_out_may_be_null() {
     let document = server.openapi().document();
     let mut fields = 0;
     for route in routes(&server) {
-        // The definition of a graph has a schema of its own.
+        // The definition of a graph has a separate schema.
         let Some((schema, _)) = route.body(document).filter(|_| !route.id.ends_with("_graph")) else {
             continue;
         };

@@ -188,7 +188,7 @@ impl EventPrinter {
     }
 }
 
-/// The message of an event without its path, which has a column of its own.
+/// The message of an event without its path, which has a separate column.
 fn message_without_path(event: &Value) -> &str {
     let message = event["message"].as_str().unwrap_or_default();
     let node = event["node"].as_str().unwrap_or_default();

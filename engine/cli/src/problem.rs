@@ -427,8 +427,8 @@ mod tests {
                 "PUT /v1/plugins/a/policy sets it",
             ),
             (
-                "remove it all the same with ?force=true",
-                "remove it all the same with --force",
+                "remove it anyway with ?force=true",
+                "remove it anyway with --force",
             ),
             (
                 "come back with `?after=7`, or not?",

@@ -1,6 +1,6 @@
 //! A layered layout from top to bottom: the position of every node, label and bend.
 //!
-//! The steps, each in a module of its own: `ranks` assigns each node to a rank and finds the edges that close loops.
+//! The steps, each in a separate module: `ranks` assigns each node to a rank and finds the edges that close loops.
 //! `order` orders the points of each layer so that few edges cross. `turns` adds the points where upward edges turn.
 //! `coordinates` assigns the horizontal positions. `ports` and `route` then draw the edges.
 //!
@@ -16,7 +16,7 @@ use super::{
     turns::add_turns,
 };
 
-/// Larger diagrams are not drawn: nobody could read them, and the layout would take seconds.
+/// Larger diagrams are not drawn: they would be unreadable, and their layout would take seconds.
 pub(super) const MAX_NODES: usize = 400;
 pub(super) const MAX_EDGES: usize = 1_200;
 const MAX_POINTS: usize = 40_000;

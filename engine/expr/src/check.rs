@@ -233,7 +233,7 @@ impl<'s> Checker<'s> {
         let hint = match self.suggestions.nearest(name, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!(
-                "there are {}; a string stands in quotes: \"{name}\"",
+                "there are {}; write a string in quotes: \"{name}\"",
                 known
                     .iter()
                     .map(|name| format!("`{name}`"))
@@ -283,7 +283,7 @@ impl<'s> Checker<'s> {
             let key_at = self.at(entry_expr.key.id);
             let bare = match &entry_expr.key.expr {
                 Expr::Ident(name) if self.path(&entry_expr.key).is_none() && self.local(name).is_none() => {
-                    Some(format!("a key stands in quotes: \"{name}\""))
+                    Some(format!("write a key in quotes: \"{name}\""))
                 }
                 _ => None,
             };

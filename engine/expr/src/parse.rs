@@ -154,7 +154,7 @@ fn syntax_error(source: &str, at: usize, error: &str) -> (usize, String) {
 
 fn other_error(rest: &str, error: &str) -> String {
     if error.starts_with("invalid argument to has()") {
-        return "has() asks for a key, as in has(state.score)".into();
+        return "has() needs a key, as in has(state.score)".into();
     }
     if error == "argument must be a simple name" {
         return "the first argument names the item, as in state.items.all(item, item > 0)".into();

@@ -83,7 +83,7 @@ pub(super) fn check(source: &str) -> Result<Scanned, Fault> {
                     return fault(
                         at,
                         format!(
-                            "brackets are nested more than {MAX_NESTING} deep; give parts to nodes of their own"
+                            "brackets are nested more than {MAX_NESTING} deep; move parts to separate nodes"
                         ),
                     );
                 }
@@ -132,7 +132,7 @@ pub(super) fn check(source: &str) -> Result<Scanned, Fault> {
             return fault(
                 at,
                 format!(
-                    "more than {MAX_CHAIN} operators depend on one another; give parts to nodes of their own"
+                    "more than {MAX_CHAIN} operators depend on one another; move parts to separate nodes"
                 ),
             );
         }
@@ -209,7 +209,7 @@ fn mismatched(top: &Open, at: usize, bracket: u8) -> Fault {
         0 => format!("this `{bracket}` closes nothing"),
         opened => {
             let (opened, partner) = (char::from(opened), char::from(partner(opened)));
-            format!("this `{bracket}` stands where `{partner}` must close the `{opened}` before it")
+            format!("this `{bracket}` does not close the `{opened}` before it: `{partner}` is expected")
         }
     };
     Fault { at, message }

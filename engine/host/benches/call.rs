@@ -18,9 +18,9 @@ use heddle_runtime::ports::{AlreadyDurable, Call, Functions, NewPlugin, Sink};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
-struct Nobody;
+struct DiscardSink;
 
-impl Sink for Nobody {
+impl Sink for DiscardSink {
     fn log(&self, _: Level, _: &str) {}
     fn emit(&self, _: Json) {}
 }
@@ -39,7 +39,7 @@ fn call(host: &Host, uses: &str, state: &Object, config: &str) -> Call {
         bounds: None,
         started_at: Timestamp(1_700_000_000_000),
         durable: Arc::new(AlreadyDurable),
-        sink: Arc::new(Nobody),
+        sink: Arc::new(DiscardSink),
     }
 }
 

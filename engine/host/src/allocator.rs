@@ -1,14 +1,14 @@
 //! Settings of the memory allocator of the process.
 
-/// Blocks of at least this many bytes get a mapping of their own, which the system gets back when they are freed.
+/// Blocks of at least this many bytes get a separate memory mapping, which is returned to the system when they are freed.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const LARGE_BYTES: libc::c_int = 1 << 20;
 
 /// Makes glibc return large blocks of memory to the system as soon as they are freed.
 ///
-/// By default glibc raises the size from which a block gets a mapping of its own each time that such a block is freed,
+/// By default glibc raises the size from which a block gets a separate mapping each time that such a block is freed,
 /// up to 32 MiB. From then on states, bodies and results of many MiB come from arenas. An arena keeps its memory while
-/// any small block lies behind it, so one flood of requests would keep the server large for ever. A fixed size
+/// any small block is behind it, so one flood of requests would keep the server large for ever. A fixed size
 /// disables that behaviour. Allocators other than glibc's need no setting.
 pub fn give_large_blocks_back() {
     // SAFETY: `mallopt` takes two numbers, changes how glibc allocates from then on, and may be called at any time.

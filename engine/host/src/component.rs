@@ -171,7 +171,7 @@ impl Reader {
     }
 }
 
-/// The name and version of a plugin: those that the caller asks for, else those that the component carries, else the
+/// The name and version of a plugin: those that the caller gives, else those that the component carries, else the
 /// name of its file.
 pub(crate) fn identity(
     found: &ComponentMetadata,

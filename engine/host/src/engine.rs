@@ -2,7 +2,7 @@
 //! deadline.
 //!
 //! Every instance takes its memory, tables and stack from pools that are reserved once, so a fresh instance for each
-//! call costs microseconds. Nothing in this file knows the contract.
+//! call costs microseconds. This file is independent of the contract.
 
 use std::{
     sync::{
@@ -107,7 +107,7 @@ fn per_component(limit: &limits::Limit) -> u32 {
 
 /// Advances the engine's epoch while calls are active, and parks when there are none.
 ///
-/// It has a thread of its own, since computing guests may occupy all threads of the runtime.
+/// It has a separate thread, since computing guests may occupy all threads of the runtime.
 pub(crate) struct EpochTicker {
     shared: Arc<TickerState>,
     thread: Option<JoinHandle<()>>,

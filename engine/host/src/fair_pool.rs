@@ -37,7 +37,7 @@ pub(crate) struct PoolUsage {
     turn: Semaphore,
 }
 
-/// What the plugins of one name hold of every pool.
+/// The share of every pool that the plugins of one name use.
 #[derive(Debug, Default)]
 pub(crate) struct PluginUsage {
     /// Calls.

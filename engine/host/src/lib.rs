@@ -8,7 +8,7 @@
 //! 2. `engines.rs` loads its machine code from the cache (`cache/`), or has a compiler process produce it
 //!    (`compile/`). The compiler first scans the component for code that is too costly (`scan/`).
 //! 3. `contract/` finds how the component is called: by a version of the WIT contract, or as a plain
-//!    component whose exported functions have types of their own (`plain/`).
+//!    component whose exported functions have their own types (`plain/`).
 //! 4. The component describes its functions in a sandbox; `describe.rs` checks the descriptions.
 //! 5. `registry/` publishes the plugin. Readers use immutable snapshots of the registry.
 //!

@@ -1,7 +1,7 @@
 //! The output of a guest during a call: log lines, stdout, stderr and emitted chunks.
 //!
 //! The output goes to the call's sink within the limits of the call. Exceeding a limit ends the call. A nested call
-//! shares the sink and the limits of its caller, and may have smaller limits of its own. It has its own partial lines,
+//! shares the sink and the limits of its caller, and may have smaller limits. It has its own partial lines,
 //! and its own last error lines, which explain a trap.
 
 use std::{
@@ -41,7 +41,7 @@ pub(crate) struct Output {
     sink: Arc<dyn Sink>,
     limits: Arc<CallLimits>,
     log_line_bytes: usize,
-    /// The output of the caller, if this call has limits of its own.
+    /// The output of the caller, if this call has its own limits.
     outer: Option<Arc<Self>>,
     consumed: Mutex<Consumed>,
     /// The first limit that was exceeded, as a message.
@@ -175,7 +175,7 @@ impl Output {
     }
 
     /// Logs a line of the host about the call's side effects. It does not count as the guest's output, so a flood of
-    /// output cannot hide it; the actions behind such lines have limits of their own.
+    /// output cannot hide it; the actions behind such lines have separate limits.
     pub(crate) fn log_host_line(&self, level: Level, line: &str) {
         self.sink.log(level, line);
     }
@@ -492,7 +492,10 @@ mod tests {
         });
         let outer = &lines.output;
         let plain = Arc::new(HostSettings::default().call_limits());
-        assert!(Arc::ptr_eq(outer, &outer.nested(&plain)), "nothing of its own");
+        assert!(
+            Arc::ptr_eq(outer, &outer.nested(&plain)),
+            "the call has no limits of its own, so it shares the output"
+        );
         let source = LimitSource::Policy;
         let own = |value| {
             let log = Limit { value, source };

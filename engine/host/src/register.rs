@@ -291,6 +291,6 @@ fn refused(reason: impl Into<String>) -> RegisterError {
 fn no_plugin(reason: &str) -> RegisterError {
     refused(format!(
         "the component cannot be a plugin: {reason}. A plugin is built with a Heddle SDK or against wit/0.1.0, \
-         or it exports functions of its own whose values can be JSON"
+         or it exports functions whose values can be JSON"
     ))
 }

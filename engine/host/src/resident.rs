@@ -7,9 +7,9 @@ use std::time::Duration;
 
 /// How often the resident size of the process is checked.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// Freed memory is returned when the process has grown by so many bytes.
+/// Freed memory is returned when the process has grown by this many bytes.
 const GROWTH: usize = 32 << 20;
-/// Freed memory is also returned from time to time if the process is larger than its smallest size by so many bytes.
+/// Freed memory is also returned from time to time if the process is larger than its smallest size by this many bytes.
 const LARGE: usize = 64 << 20;
 /// After how many checks freed memory is returned again although the process has not grown.
 const CHECKS: u32 = 6;

@@ -2,7 +2,7 @@
 //!
 //! The pools have one memory slot and eight table slots for every call that may be active at any depth of nesting, so
 //! most calls need no extra slots. A component whose instance needs more takes the rest from a reserve. Each depth has
-//! a reserve of its own: a call waits only for calls at the same depth, which never wait for calls at a smaller depth,
+//! a separate reserve: a call waits only for calls at the same depth, which never wait for calls at a smaller depth,
 //! so calls cannot deadlock.
 
 use std::sync::Arc;

@@ -362,7 +362,7 @@ mod tests {
                 && error.contains("(test_threads_per_plugin)"),
             "{error}"
         );
-        // Another plugin has a quota of its own.
+        // Another plugin has a separate quota.
         assert_eq!(threads.run(&b, || 2).await.unwrap(), 2);
         let (also_busy, release_b) = stalled(&threads, &b).await;
         drop(also_busy);

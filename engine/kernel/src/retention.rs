@@ -81,7 +81,7 @@ impl Retention {
             .map_or(Keep::Forever, |rule| rule.keep)
     }
 
-    /// Whether a run of this graph that ended at `ended` is to be deleted at `now`.
+    /// Whether a run of this graph that ended at `ended` has expired at `now`.
     pub fn is_expired(
         &self,
         graph: &GraphId,

@@ -1,4 +1,4 @@
-//! Schedules: when runs are to be started.
+//! Schedules: when runs start.
 //!
 //! [`decide`] gets the time and the state of the schedule's last run. It returns the starts that are due and
 //! the schedule's new progress. It starts nothing itself.
@@ -30,7 +30,7 @@ pub const MAX_CATCH_UP: usize = 100;
 /// The number of missed times that are counted one by one.
 const MAX_MISSED: i64 = 100_000;
 
-/// When runs are to be started.
+/// When runs start.
 #[derive(Clone, Debug)]
 pub enum When {
     /// At every time that matches a cron expression in a time zone.
@@ -258,7 +258,7 @@ impl Progress {
 /// What a schedule needs now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// The times for which runs are to be started.
+    /// The times for which runs must be started.
     pub fire: Vec<Timestamp>,
     /// The progress of the schedule after these starts.
     pub progress: Progress,

@@ -142,7 +142,7 @@ fn in_every_graph_of_three_nodes_nothing_is_stuck_and_ready_joins_stay_ready() {
 
 #[test]
 fn in_larger_graphs_nothing_is_stuck_and_ready_joins_stay_ready() {
-    // Every so many of all graphs: an odd step comes to each of them in the end.
+    // A sample of all graphs. The step is odd, so it reaches every kind of graph.
     for (nodes, step, count) in [
         (4, 40_503, 4_000),
         (5, 20_345_701, 1_000),

@@ -63,7 +63,7 @@ fn a_time_that_the_change_to_summer_leaves_out_is_made_up_for_right_after_it() {
         "2027-03-27T00:00:00Z",
         expect!["2027-03-27T01:30:00Z 2027-03-28T01:00:00Z 2027-03-29T00:30:00Z 2027-03-30T00:30:00Z"],
     );
-    // One that goes on all the time has nothing to make up for.
+    // A scheduler that never stops misses no times.
     check(
         zurich("*/30 * * * *"),
         "2027-03-28T00:15:00Z",
@@ -219,7 +219,7 @@ fn a_schedule_fires_when_its_time_comes_and_not_before() {
 
 #[test]
 fn missed_times_are_skipped_or_caught_up_once_or_for_each() {
-    // From minute 10 on nobody looked, until a long while after minute 14.
+    // No check between minute 10 and a time long after minute 14.
     let progress = Progress::new(minute(10));
     let hour = Schedule {
         when: When::every("1h", minute(-10)).unwrap(),

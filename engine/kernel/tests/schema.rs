@@ -172,7 +172,7 @@ fn the_keys_of_the_reader_all_have_been_tried_and_are_all_described() {
     let mut seen = BTreeSet::new();
     described(&schema, "", &mut seen);
     for (name, definition) in schema["$defs"].as_object().unwrap() {
-        // The keys of a call's limits are not the reader's: who makes the calls knows them.
+        // The implementation of the functions port checks the keys of a call's limits, not the reader.
         match name.as_str() {
             "callLimits" => described(definition, name, &mut BTreeSet::new()),
             _ => described(definition, name, &mut seen),

@@ -172,7 +172,7 @@ impl Engine {
                     None => continue,
                 }
             };
-            // Before its start is durable, no client knows of the run.
+            // Before its start is durable, no client has the run's id.
             live.durable_to(1).await?;
             let (reply, answer) = oneshot::channel();
             let command = RunCommand {

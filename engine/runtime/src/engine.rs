@@ -1,4 +1,4 @@
-//! The engine's handle, and its operations that need no file of their own: graphs, lists, tools and health.
+//! The engine's handle, and its operations that are not in a separate file: graphs, lists, tools and health.
 
 use std::{
     sync::{Arc, Mutex},
@@ -191,7 +191,7 @@ impl Engine {
     /// If the store fails, or a waiting run cannot be loaded now.
     pub async fn watch(&self, id: RunId, after: u64) -> Result<Option<Watch>, ReadError> {
         let journal = &self.core.ports.journal;
-        // A live run without a row is not durable yet, so no client knows of it.
+        // A live run without a row is not durable yet, so no client has its id.
         let Some(row) = journal.run(id).await? else {
             return Ok(None);
         };

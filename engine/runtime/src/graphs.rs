@@ -225,7 +225,7 @@ impl Core {
             if !self.ports.functions.has(&function.digest)
                 && let Some(error) = self.register_exact(function).await?
             {
-                return Err(broken("", gone(uses, function, &error)));
+                return Err(broken("", function_missing(uses, function, &error)));
             }
             function.granted = self.ports.functions.is_granted(function);
         }
@@ -345,7 +345,7 @@ fn check_bounds(functions: &dyn FunctionsPort, definition: &Definition) -> Findi
 }
 
 /// The message for a run whose graph was created with a function that is no longer available.
-fn gone(uses: &str, function: &FunctionRef, error: &str) -> String {
+fn function_missing(uses: &str, function: &FunctionRef, error: &str) -> String {
     let FunctionRef {
         digest,
         plugin,

@@ -137,7 +137,7 @@ impl Core {
             if self.ports.functions.has(&function.digest) {
                 continue;
             }
-            // A step that calls a missing plugin fails with an error of its own.
+            // A step that calls a missing plugin fails with a specific error.
             if let Some(error) = self.register_exact(function).await? {
                 let plugin = &function.plugin;
                 tracing::error!(run = %run.id, %plugin, %error, "a plugin that a run is pinned to is not available");
@@ -153,7 +153,11 @@ impl Core {
 
     /// Reads a run's state after the event `until`, or after its last event before that.
     pub(crate) async fn load_until(&self, id: RunId, until: u64) -> Result<Option<LoadedRun>, ReadError> {
-        let _permit = self.loads.acquire().await.expect("nobody closes this semaphore");
+        let _permit = self
+            .loads
+            .acquire()
+            .await
+            .expect("this semaphore is never closed");
         let snapshot = self.restore_snapshot(id, until).await?;
         let mut loaded = self
             .fold_events(id, snapshot, until, |_, _| ControlFlow::Continue(()))

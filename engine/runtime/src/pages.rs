@@ -49,7 +49,7 @@ impl PageBudget {
         &self,
         read: impl Fn(usize) -> BoxFuture<'r, Result<Vec<Arc<EventRecord>>, StoreError>>,
     ) -> Result<(Vec<Arc<EventRecord>>, PagePermit), StoreError> {
-        let closed = "nobody closes this semaphore";
+        let closed = "this semaphore is never closed";
         let page = self.pages.clone().acquire_owned().await.expect(closed);
         let mut events = read(PAGE_LEN).await?;
         let bytes: usize = events.iter().map(|event| event.event.size()).sum();

@@ -53,7 +53,7 @@ const MOST_WORK: u64 = 1_000_000_000;
 /// The number of JSON values in a checked value, keys included. Each takes far more memory than text.
 const MOST_VALUES: usize = 2_000_000;
 
-/// From this work on, a check runs in a thread of its own, so that it delays no other run.
+/// From this work on, a check runs on a separate thread, so that it delays no other run.
 const LONG_WORK: u64 = 10_000_000;
 
 /// The limit for the work of listing problems. Unlike the check, the listing visits a part of the input again
@@ -146,7 +146,7 @@ impl Schema {
         ))
     }
 
-    /// Whether a check of a text of this length may take so long that it should run in a thread of its own.
+    /// Whether a check of a text of this length may take so long that it should run on a separate thread.
     pub fn is_long(&self, len: usize) -> bool {
         self.compiled
             .as_ref()

@@ -13,7 +13,7 @@ use crate::{languages, progress};
 
 /// The manifest of the guests' workspace, relative to the root.
 pub(crate) const MANIFEST: &str = "plugins/Cargo.toml";
-/// Guests may use another compiler than the engine, so they need a target folder of their own.
+/// Guests may use another compiler than the engine, so they need a separate target folder.
 const TARGET_DIR: &str = "target/guests";
 const TARGET: &str = "wasm32-wasip2";
 /// The plugin for benchmarks and tests.

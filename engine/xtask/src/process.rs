@@ -13,7 +13,7 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .ancestors()
         .nth(2)
-        .expect("this crate lies two folders below the root")
+        .expect("this crate is two folders below the root")
         .to_path_buf()
 }
 

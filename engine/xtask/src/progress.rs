@@ -72,7 +72,7 @@ fn seconds_left(elapsed: Duration, builds: &[Units]) -> Option<f64> {
     (passed >= ESTIMABLE).then(|| elapsed.as_secs_f64() * (1.0 - passed) / passed)
 }
 
-/// A build that runs on a thread of its own.
+/// A build that runs on a separate thread.
 struct Build {
     name: &'static str,
     units: Arc<Mutex<Units>>,

@@ -272,7 +272,7 @@ fn docs_of(attributes: &[Attribute]) -> String {
                 }) => docs.push_str(&text.value()),
                 _ => docs.push_str("from elsewhere"),
             },
-            // `#[doc(hidden)]`: nobody is meant to read about it.
+            // `#[doc(hidden)]`: it has no documentation.
             _ => docs.push_str("hidden"),
         }
         docs.push('\n');

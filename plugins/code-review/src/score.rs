@@ -63,7 +63,7 @@ fn advice(issue: &Issue, function: Option<&Function>) -> String {
         .and_then(|function| function.metrics)
         .and_then(|metrics| metrics.longest);
     let apart = match longest {
-        Some((start, end)) if end > start => format!("move lines {start}–{end} into a function of their own"),
+        Some((start, end)) if end > start => format!("move lines {start}–{end} into a separate function"),
         _ => "divide it into functions that each do one thing".to_string(),
     };
     let text = match issue.rule.as_str() {

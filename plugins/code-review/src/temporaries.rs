@@ -78,7 +78,7 @@ pub fn reads_places_only(expr: &Expr) -> bool {
 }
 
 fn argument(expr: &Expr) -> bool {
-    // What a closure makes is gone when the closure returns.
+    // Temporaries of a closure are dropped when the closure returns.
     matches!(expr, Expr::Closure(_)) || reads_places_only(expr)
 }
 

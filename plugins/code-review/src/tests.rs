@@ -1,7 +1,7 @@
 //! The whole graph, on the sample and on this plugin's own sources. What is right for the sample was
 //! counted by hand, from the README's rules: `sample/expected.json` and `sample/orders.mended.rs`.
 
-// The report asks this plugin for the distribution of the complexities.
+// The report calls this plugin for the distribution of the complexities.
 use data_quality as _;
 use heddle_plugin::{Outcome, Route, testing};
 use serde_json::{Map, Value, json};

@@ -5,7 +5,7 @@ use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::{Attribute, Block, Signature, Visibility};
 
-/// A function as it lies in the tree.
+/// A function in the syntax tree.
 pub struct Found<'a> {
     /// Modules, type or trait, and its own name, with `::` between.
     pub name: String,

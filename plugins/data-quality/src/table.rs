@@ -13,7 +13,7 @@ pub struct Table {
 
 impl Table {
     /// Reads a CSV with a header. A row that is too short is filled up with empty cells; one that is
-    /// too long is refused, since nobody can tell which cell is too many.
+    /// too long is refused, because the superfluous cell cannot be identified.
     pub fn read(text: &str) -> Result<Self> {
         let mut reader = csv::ReaderBuilder::new()
             .flexible(true)

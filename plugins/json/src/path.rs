@@ -73,7 +73,7 @@ fn path(query: Query) -> Result<Found> {
 }
 
 thread_local! {
-    /// The pattern that was used last: a filter asks for the same one with every item.
+    /// The pattern that was used last: a filter uses the same one for every item.
     static PATTERN: RefCell<Option<(String, Option<Regex>)>> = const { RefCell::new(None) };
     static BAD_PATTERN: RefCell<Option<String>> = const { RefCell::new(None) };
 }

@@ -8,7 +8,7 @@ use crate::{
     function::{self, Body},
 };
 
-/// How deep tools may call tools. The engine has a limit of its own; this one protects the stack.
+/// How deep tools may call tools. The engine has its own limit; this one protects the stack.
 const MAX_DEPTH: u32 = 32;
 
 thread_local! {

@@ -159,7 +159,7 @@ fn blank(text: &str) -> Option<&str> {
     (rest.len() < text.len()).then_some(rest)
 }
 
-/// All the digits that a text begins with, if they are so many.
+/// All digits at the start of a text, if their number is in the range.
 fn digits(text: &str, at_least: usize, at_most: usize) -> Parsed<'_, u32> {
     let len = text.bytes().take_while(u8::is_ascii_digit).count();
     if !(at_least..=at_most).contains(&len) {

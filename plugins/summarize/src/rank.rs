@@ -14,7 +14,7 @@ const MOST_ROUNDS: usize = 200;
 
 /// A sentence of fewer words, stop words aside, says too little to be a summary's.
 const FEWEST_WORDS: usize = 5;
-/// One of more words is like so many others that it would always win.
+/// A longer sentence resembles so many others that it would always win.
 const MOST_WORDS: usize = 25;
 
 /// The rank of each sentence.
@@ -22,7 +22,7 @@ const MOST_WORDS: usize = 25;
 /// Two sentences are as alike as the number of different words that both have, over the sum of the
 /// logarithms of their lengths in words (the paper's section 4); one that is too short or too long is like none,
 /// since that measure favours both. From rank 1 for each sentence, every round
-/// reckons all ranks anew from those of the round before, so the result is the same on every machine.
+/// computes all ranks from those of the previous round, so the result is the same on every machine.
 pub fn rank(sentences: &[String]) -> Vec<f64> {
     let words: Vec<Vec<String>> = sentences.iter().map(|sentence| words(sentence)).collect();
     let sets: Vec<HashSet<&str>> = words

@@ -89,7 +89,7 @@ fn of_target(plan: &Plan, target: &str) -> Result<Report> {
             time: plan.time.saturating_sub(begun.elapsed()),
             scratch: folder.path().join("scratch"),
         };
-        let reported = folder.path().join("said");
+        let reported = folder.path().join("report");
         let ended = watch(&mut spawn(&order, &reported)?, &order.scratch)?;
         report.add_report(&fs::read_to_string(&reported)?);
         let noted = scratch::read(&order.scratch)?;

@@ -19,7 +19,7 @@ pub fn check(call: &str) -> Result<(), String> {
             present(&repository().join(path).join("Cargo.toml"))
         }
         "test" | "bench" | "run" => tests(&words),
-        _ => Err(format!("nothing knows how to check `cargo {call}`")),
+        _ => Err(format!("there is no check for `cargo {call}`")),
     }
 }
 

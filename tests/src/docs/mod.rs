@@ -1,6 +1,6 @@
 //! Runs the code blocks of a page of Markdown as its reader would: in order, in one terminal, beside one server.
 //!
-//! A block's info string says what it is. A block that no rule knows is a failure, and so is a block without a language,
+//! A block's info string says what it is. A block without a matching rule is a failure, and so is a block without a language,
 //! which an indented one is.
 //!
 //! | block | what is done |
@@ -20,7 +20,7 @@
 //! What a page is given:
 //!
 //! - `heddle` is on the path, and port 8000 is that of the server. The server starts before the first block that needs
-//!   one, with the plugins that `cargo xtask demo` builds. A `bash` block with `heddle serve` starts it anew as it says.
+//!   one, with the plugins that `cargo xtask demo` builds. A `bash` block with `heddle serve` starts a new one with the block's arguments.
 //! - The terminal keeps its folder and its variables from one block to the next. It begins in an empty folder with
 //!   links to the repository's `plugins`, `docs`, `wit` and `target`; for a page in a plugin's folder it is a copy of that folder.
 //!   `/where/heddle/is` is the repository.

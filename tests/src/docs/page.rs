@@ -153,7 +153,7 @@ impl Page {
                 self.examples.take(server, &block.tag, &block.value, value)
             }
             (language, tag) => Err(format!(
-                "nothing knows how to check a block `{language} {tag}`: tests/src/docs/mod.rs says what a block can be"
+                "there is no check for a block `{language} {tag}`: tests/src/docs/mod.rs says what a block can be"
             )),
         }
     }

@@ -36,7 +36,11 @@ async fn a_failing_branch_cancels_the_calls_of_the_others() {
     assert_eq!(view.status, Status::Failed);
     assert_eq!(&*view.error.unwrap().node, "broken");
     idle(&engine).await;
-    assert_eq!(functions.waiting(), 0, "a call that nobody waits for goes on");
+    assert_eq!(
+        functions.waiting(),
+        0,
+        "a call continues although its run has ended"
+    );
 }
 
 #[tokio::test]
@@ -55,7 +59,11 @@ async fn cancelling_abandons_the_active_call_and_runs_the_compensations() {
     assert_eq!(view.status, Status::Cancelled);
     assert!(view.state.get("unbook").is_some());
     idle(&engine).await;
-    assert_eq!(functions.waiting(), 0, "a call that nobody waits for goes on");
+    assert_eq!(
+        functions.waiting(),
+        0,
+        "a call continues although its run has ended"
+    );
 }
 
 #[tokio::test]

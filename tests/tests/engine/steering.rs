@@ -256,7 +256,7 @@ async fn a_failed_run_is_retried_from_where_it_failed() {
     let seen = all(&first, run).await.len();
     assert_eq!(status(&first, run).await, Status::Failed);
     idle(&first).await;
-    // Another engine knows the run only from its journal.
+    // Another engine has only the run's journal.
     let functions_ = Arc::new(Scripted::default());
     functions_.mended.store(true, Ordering::SeqCst);
     let second = engine(&Arc::new(journal.after_crash()), &functions_, Settings::default());

@@ -81,7 +81,7 @@ fn the_example_of_several_plugins_ends_as_documented() {
         .iter()
         .map(|request| request.header("idempotency-key").unwrap())
         .collect();
-    assert_ne!(keys[0], keys[1], "each step has a key of its own");
+    assert_ne!(keys[0], keys[1], "each step has a different key");
 }
 
 /// The API sends the next piece after the watcher has received the previous one.

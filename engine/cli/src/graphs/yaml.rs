@@ -29,7 +29,7 @@ const PARSER_MESSAGES: [(&str, &str); 9] = [
     ),
     (
         "block sequence entries are not allowed",
-        "a list cannot begin here: put it in a line of its own",
+        "a list cannot begin here: put it on a separate line",
     ),
     (
         "unknown escape character",
@@ -122,7 +122,7 @@ fn message(error: &serde_saphyr::Error) -> String {
         E::MultipleDocuments { .. } => "a second document begins here: a file holds one graph".to_owned(),
         E::UnknownAnchor { .. } => "this alias (`*name`) has no anchor (`&name`) before it".to_owned(),
         E::RecursiveReferencesRequireWeakTypes { .. } => {
-            "this alias stands for a value that it is in itself: a value cannot contain itself".to_owned()
+            "this alias refers to a value that contains the alias: a value cannot contain itself".to_owned()
         }
         E::NonFiniteFloat { .. } => {
             "JSON has no such number: write it as a text, in quotes, or as null".to_owned()

@@ -12,12 +12,12 @@ pub(super) fn read_component(file: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(file).with_context(|| format!("cannot read {}", output::path(file)))
 }
 
-/// The name of a component without a name of its own: the file name without its extension.
+/// The name of a component that carries no name: the file name without its extension.
 pub(super) fn stem_of(file: &Path) -> Option<&str> {
     file.file_stem().and_then(|stem| stem.to_str())
 }
 
-/// The URL for uploading a component. It contains `name`, or `stem` if the component has no name of its own.
+/// The URL for uploading a component. It contains `name`, or `stem` if the component carries no name.
 pub(super) fn named_path(route: &str, component: &[u8], name: Option<&str>, stem: Option<&str>) -> String {
     let name = name.map(str::to_owned).or_else(|| {
         // If this is not a component, the server refuses it with a message.

@@ -220,9 +220,9 @@ fn the_deepest_expressions_work() {
     );
 
     let problem = |source: String| compile(&source, Want::Any).unwrap_err();
-    expect!["column 33: brackets are nested more than 32 deep; give parts to nodes of their own"]
+    expect!["column 33: brackets are nested more than 32 deep; move parts to separate nodes"]
         .assert_eq(&problem(nested("[", "1", "]", MAX_NESTING + 1)));
-    expect!["column 514: more than 256 operators depend on one another; give parts to nodes of their own"]
+    expect!["column 514: more than 256 operators depend on one another; move parts to separate nodes"]
         .assert_eq(&problem(nested("", "1", "+1", MAX_CHAIN + 1)));
     expect!["an expression has at most 4096 bytes, this one has 4097; a function can do more"]
         .assert_eq(&problem(" ".repeat(MAX_SOURCE_LEN + 1)));

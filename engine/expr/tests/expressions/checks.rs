@@ -69,7 +69,7 @@ fn syntax_errors_are_explained() {
             state.a)
                 column 8: this `)` closes nothing
             [1, 2}
-                column 6: this `}` stands where `]` must close the `[` before it
+                column 6: this `}` does not close the `[` before it: `]` is expected
             "abc
                 column 1: this string has no end: its " is missing
             'it's'
@@ -87,7 +87,7 @@ fn syntax_errors_are_explained() {
             {"a":}
                 column 6: a value must stand here, not `}`
             {a: 1}
-                column 2: a key stands in quotes: "a"
+                column 2: write a key in quotes: "a"
             size(1,)
                 column 8: a value must stand here, not `)`
             état == 1
@@ -109,7 +109,7 @@ fn syntax_errors_are_explained() {
             state.?a
                 column 6: CEL has no such `?` here; has(state.key) tells whether a key is there
             has(1)
-                column 5: has() asks for a key, as in has(state.score)
+                column 5: has() needs a key, as in has(state.score)
             state.a.all(1, true)
                 column 13: the first argument names the item, as in state.items.all(item, item > 0)
             state..a
@@ -182,7 +182,7 @@ fn certain_errors_are_found_before_evaluation() {
             stat.score < 80
                 column 1: there is no variable `stat`; did you mean `state`?
             state.status == done
-                column 17: there is no variable `done`; there are `state`, `input`, `run`, `node`; a string stands in quotes: "done"
+                column 17: there is no variable `done`; there are `state`, `input`, `run`, `node`; write a string in quotes: "done"
             "a" + 1
                 column 5: `+` does not fit a string and an int; string(…) makes a string of a value
             1 && true

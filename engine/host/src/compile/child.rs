@@ -122,7 +122,7 @@ pub(crate) fn compile(engine: &Engine, component: &[u8], mut output: impl Write)
     written.map_err(|error| CompileError::Failed(format!("its code could not be written: {error}")))
 }
 
-/// The text of wasmtime's error if a component needs features of WASI 0.3; the error has no type of its own.
+/// The text of wasmtime's error if a component needs features of WASI 0.3; the error has no specific type.
 const ASYNC_FEATURE: &str = "component model async feature";
 
 /// A message for a component that does not compile.

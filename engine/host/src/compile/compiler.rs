@@ -10,7 +10,7 @@ pub enum Compiler {
     /// In this process, without limits of time and memory: for tests and trusted components.
     #[default]
     InProcess,
-    /// In a process of its own: a program that calls [`compiler`](crate::compiler).
+    /// In a separate process: a program that calls [`compiler`](crate::compiler).
     Command {
         /// The program's file.
         program: PathBuf,

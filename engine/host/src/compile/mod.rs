@@ -1,4 +1,4 @@
-//! Compiles components: in processes of their own, a few at a time, within limits of time and memory.
+//! Compiles components: in separate processes, a few at a time, within limits of time and memory.
 //!
 //! A component of a few kilobytes can take gigabytes and minutes to compile, and deep nesting can crash the process
 //! that reads it. So the engine starts a *compiler*, a separate process, for each component ([`command`]). The

@@ -26,7 +26,7 @@ pub(crate) const INTERFACES: [&str; 2] = [v0_1_0::NODE, v0_1_0::TOOL];
 /// How a component's functions are called.
 pub(crate) enum Contract {
     V0_1_0(v0_1_0::Exports),
-    /// Built without the contract: its functions have types of their own.
+    /// Built without the contract: its functions have their own types.
     Plain(PlainComponent),
 }
 

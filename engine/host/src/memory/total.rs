@@ -1,6 +1,6 @@
 //! The memory of all calls together: `total_memory`.
 //!
-//! Each call has a small part of its own. A call that needs more takes as much as its limit allows in one step, and
+//! Each call has a small guaranteed part. A call that needs more takes as much as its limit allows in one step, and
 //! waits until other calls have returned that much. While it waits it holds nothing that another call waits for, so
 //! calls cannot deadlock. The tools of a call use what the call took. If that is not enough, one call at a time gets a
 //! reserve.

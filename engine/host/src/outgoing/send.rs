@@ -258,7 +258,7 @@ async fn within<T>(
     }
 }
 
-/// Sends a request over a connection of its own.
+/// Sends a request over a new connection.
 async fn send(
     stream: Box<dyn Stream>,
     mut request: Request<LimitedBody<WasiBody>>,
@@ -286,7 +286,7 @@ fn of_hyper(error: hyper::Error) -> SendError {
     let mut reason = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        // The request's body ended with this error of its own.
+        // The request's body ended with this error.
         if let Some(Error::InternalError(Some(message))) = cause.downcast_ref() {
             return SendError::Refused(message.clone());
         }

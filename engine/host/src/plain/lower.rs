@@ -110,7 +110,7 @@ impl InputReader {
             Shape::Option(inner) => {
                 self.spend(1)?;
                 let value = match **inner {
-                    // The inner option has a null of its own.
+                    // The inner option has its own null.
                     Shape::Option(_) => {
                         let (_, carried) = self.case(text, &["some"])?;
                         self.within("some", |reader| reader.value(inner, carried))?
@@ -329,7 +329,7 @@ impl InputReader {
         ReadStop::NoValue
     }
 
-    /// Counts the memory of so many values.
+    /// Counts the memory of this many values.
     fn spend(&mut self, values: usize) -> Read<()> {
         self.take(values.saturating_mul(size_of::<Val>()))
     }

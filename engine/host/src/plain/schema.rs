@@ -46,7 +46,7 @@ fn of(shape: &Shape) -> Value {
         Shape::Variant(cases) => variant(cases),
         Shape::Enum(names) => json!({"type": "string", "enum": names}),
         Shape::Option(inner) => match **inner {
-            // The inner option has a null of its own.
+            // The inner option has its own null.
             Shape::Option(_) => or_null(case("some", of(inner))),
             _ => or_null(of(inner)),
         },

@@ -281,7 +281,7 @@ impl ResultShape {
     }
 
     /// How many times more memory a result may take than wasmtime counts, at most. wasmtime counts the values
-    /// themselves and the bytes of names; each flag that is set also takes a string of its own.
+    /// themselves and the bytes of names; each flag that is set also takes one string.
     pub(super) fn uncounted(&self) -> usize {
         match self {
             Self::Nothing => 1,

@@ -29,7 +29,7 @@ impl ApiPolicies {
         let (source, body) = match (fixed.written(name), lock(&self.0).get(name)) {
             (Some(body), _) => (PolicySource::File, Some(body.clone())),
             (None, Some(body)) => (PolicySource::Set, Some(body.clone())),
-            (None, None) => (PolicySource::Nobody, None),
+            (None, None) => (PolicySource::Unset, None),
         };
         PluginPolicyInfo {
             source,

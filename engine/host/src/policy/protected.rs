@@ -145,7 +145,7 @@ fn ids(path: &Path) -> Vec<Id> {
     use std::os::unix::fs::MetadataExt;
 
     let found = path.ancestors().map(std::fs::metadata);
-    // A file that does not exist has no identity of its own, only those of its parents.
+    // A file that does not exist has no identity, only those of its parents.
     let exists = path.exists();
     let ids = found.filter_map(Result::ok).map(|is| (is.dev(), is.ino()));
     match exists {

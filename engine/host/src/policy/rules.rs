@@ -1,4 +1,4 @@
-//! The rules of the plugins of one name while the host runs: grants, limits and what they hold of shared pools.
+//! The rules of the plugins of one name while the host runs: grants, limits and their share of common pools.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub(crate) struct Rules {
     pub(super) policy_limits: Limits,
     /// Limits how many of their calls are active at once, if the policy does.
     pub(crate) concurrency: Concurrency,
-    /// What they hold of the pools that all plugins share.
+    /// Their share of the pools that all plugins use.
     pub(crate) usage: Arc<PluginUsage>,
     /// The components that the grants are for.
     pub(super) pins: Pins,

@@ -102,7 +102,7 @@ impl Registry {
             .clone()
     }
 
-    /// Publishes a plugin, unless its digest is published already. With `renumbered` it gets a version of its own if
+    /// Publishes a plugin, unless its digest is published already. With `renumbered` it gets a new version if
     /// another component has its version.
     pub(crate) fn add(
         &self,

@@ -1,4 +1,4 @@
-//! wasmtime asks the sandbox before a linear memory or a table grows.
+//! wasmtime calls this limiter before a linear memory or a table grows.
 
 use wasmtime::ResourceLimiterAsync;
 

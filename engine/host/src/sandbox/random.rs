@@ -1,6 +1,6 @@
 //! The pseudo-random bytes of a guest without the `random` grant: SHA-256 in counter mode, keyed by the step.
 //!
-//! Every attempt of a step draws the same bytes, and no two steps do. Everyone who knows the run's id can compute the
+//! Every attempt of a step draws the same bytes, and no two steps do. With the run's id, anyone can compute the
 //! bytes: they are not a source of secrets.
 
 use sha2::{Digest, Sha256};

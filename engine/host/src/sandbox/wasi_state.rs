@@ -149,6 +149,6 @@ const NO_WRITING: [&str; 5] = [
 /// How they report a missing variable.
 const NO_VARIABLE: [&str; 2] = ["environment variable", "environ"];
 
-/// The message for a guest that asks for a socket.
+/// The message for a guest that opens a socket.
 pub(crate) const NO_SOCKETS: &str = "asked for a socket, which no policy can grant: make HTTP requests by \
                                      wasi:http, and grant them by `http` in the policy";

@@ -1,4 +1,4 @@
-//! `at_once`: so many calls of a plugin are active, and more calls wait.
+//! `at_once` limits the active calls of a plugin; other calls wait.
 
 use std::time::Duration;
 

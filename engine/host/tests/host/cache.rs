@@ -52,7 +52,7 @@ fn names(folder: &Path, components: &[&str]) -> Vec<String> {
     kept
 }
 
-/// Sets the last use of a file to so many days ago.
+/// Sets the last use of a file to this many days ago.
 fn age(path: &Path, days: u64) {
     let file = fs::File::options().append(true).open(path).unwrap();
     let used_at = SystemTime::now() - Duration::from_secs(days * 24 * 60 * 60);

@@ -78,7 +78,7 @@ async fn ten_thousand_handles_are_enough_for_anybody() {
     );
 }
 
-/// A component that describes so many functions, all with empty texts.
+/// A component whose `describe` returns this number of functions, all with empty texts.
 fn describing(functions: usize) -> String {
     let pages = (functions * 96).div_ceil(1 << 16) + 1;
     format!(

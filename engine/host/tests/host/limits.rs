@@ -112,7 +112,7 @@ async fn a_memory_bomb_ends_at_the_memory_limit() {
         .unwrap();
     assert!(
         (8 << 20..16 << 20).contains(&got),
-        "who asks politely gets nearly all of it: {got}"
+        "growing in small steps reaches nearly all of it: {got}"
     );
 }
 

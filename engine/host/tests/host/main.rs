@@ -53,7 +53,7 @@ fn component(name: &str) -> Arc<[u8]> {
 }
 
 /// Compiled components are shared between the tests, which behave the same with and without the cache. Only the tests
-/// of `cache` have folders of their own.
+/// of `cache` have separate folders.
 fn settings() -> HostSettings {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
     // Few calls at once: each host reserves its own pools, and tests run in parallel.

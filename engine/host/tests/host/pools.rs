@@ -55,7 +55,7 @@ async fn with_memory(each: usize, total: usize) -> Host {
     host_with(settings, &["fixtures/hostile", "bench"]).await
 }
 
-/// How much memory a call got that asks until it is refused.
+/// The memory that a call gets if it grows until it is refused.
 async fn hoard(host: &Host) -> usize {
     let got = call_tool(host, "hostile/hoard", "{}").await.unwrap();
     got.get().parse().unwrap()

@@ -22,7 +22,7 @@ async fn a_step_sees_the_same_clocks_and_randomness_at_every_attempt() {
     assert_eq!(
         first["wall_ns"],
         serde_json::json!([start_ns, start_ns]),
-        "the wall clock stands"
+        "the wall clock does not advance"
     );
     let ticks: Vec<u64> = serde_json::from_value(first["monotonic_ns"].clone()).unwrap();
     assert!(

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::event::FailureKind;
 
-/// The keys that select a node's action; without one, the node calls the function of its own name.
+/// The keys that select a node's action; without one, the node calls the function with the node's name.
 const KINDS: [&str; 5] = ["uses", "map", "graph", "sleep", "wait"];
 
 /// The kinds of failure that `retry.on` may name.

@@ -256,7 +256,7 @@ impl Conflict {
             None => format!(
                 "`{a}` and `{b}` changed `{key}` in parallel branches that meet at `{node}`, and the graph does not say \
                  how to merge them: give the key a policy, as in \"state\": {{\"{key}\": {{\"merge\": \"append\"}}}}, \
-                 or have each write a key of its own"
+                 or let each branch write a separate key"
             ),
             Some(problem) => format!(
                 "what `{a}` and `{b}` gave `{key}` in parallel branches that meet at `{node}` does not merge: {problem}"

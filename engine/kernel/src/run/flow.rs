@@ -225,7 +225,7 @@ impl Events<'_> {
         let graph = self.run.graph_of(active_step).clone();
         let name = graph.node(active_step.node).name.clone();
         self.check_state_size(active_step, &update)?;
-        let asks = route == Route::Edges
+        let needs_state = route == Route::Edges
             && graph
                 .node(active_step.node)
                 .edges
@@ -233,7 +233,7 @@ impl Events<'_> {
                 .any(|case| case.when.is_some());
         let mut after = Object::default();
         // The state after the step is computed in advance only if conditions or policies need it.
-        if asks || !graph.policies.is_empty() {
+        if needs_state || !graph.policies.is_empty() {
             let view = self
                 .run
                 .branch(active_step.within, active_step.branch)

@@ -15,7 +15,7 @@ impl Run {
     /// run with its first events, already applied. `of` is the other run, folded up to the event that ended
     /// the step ([`Event::ends_step`]), or up to its first event for step 0.
     ///
-    /// Calls that were active are made again, and a failed step runs again. So a run that compensated its
+    /// Active calls are repeated, and a failed step runs again. So a run that compensated its
     /// steps can be forked from the step that failed. If the fork fails, it compensates the steps that it
     /// took over from the other run.
     ///
@@ -35,7 +35,7 @@ impl Run {
         was.paused = None;
         was.cancelling = None;
         was.journal_bytes = 0;
-        // The fork records them again, with event numbers of its own.
+        // The fork records them again, with new event numbers.
         let signals = std::mem::take(&mut was.signals);
         let mut run = Self::empty(id, of.graph.clone(), of.graphs.clone(), now);
         run.max_state_bytes = of.max_state_bytes;

@@ -52,7 +52,7 @@ pub enum Input {
         /// The grace period for active calls, in milliseconds.
         grace_ms: u64,
     },
-    /// An engine loaded the run, or the run has a slot. A queued run starts; pending calls are made again,
+    /// An engine loaded the run, or the run has a slot. A queued run starts; pending calls are repeated,
     /// since none is active; a run that is being cancelled ends. A paused run does not change.
     Activate,
     /// Pauses the run.
@@ -60,7 +60,7 @@ pub enum Input {
         /// The reason, for the journal.
         reason: Arc<str>,
     },
-    /// Resumes a paused run. Pending calls that are not in `active_calls` are made again.
+    /// Resumes a paused run. Pending calls that are not in `active_calls` are repeated.
     Resume {
         /// The steps whose calls are active, or were never made.
         active_calls: Vec<u64>,

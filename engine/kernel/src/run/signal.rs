@@ -1,7 +1,7 @@
 //! Signals: which wait takes a signal, which signals are kept, and which are refused.
 //!
 //! A signal that names a wait is for that wait alone. Any other signal goes to the first active wait that
-//! accepts it. If there is none, the signal is kept, and waits take kept signals in the order in which they
+//! accepts it. If there is none, the signal is kept, and waits receive kept signals in the order in which they
 //! were recorded.
 
 use std::sync::Arc;

@@ -91,7 +91,7 @@ impl Events<'_> {
         true
     }
 
-    /// Continues everything that can continue: calls that are not active are made again as the next attempt,
+    /// Continues everything that can continue: calls that are not active are repeated as the next attempt,
     /// failed steps that started nothing start again, and kept signals, maps and executions are checked.
     pub(super) fn continue_from(&mut self, active_calls: &[u64], failed: Vec<u64>) {
         let active_steps = self.run.active_steps.iter();
@@ -152,7 +152,7 @@ pub(super) fn failed_steps<'t>(
 impl Run {
     /// A refusal with the status of the run, and what to do instead.
     pub(super) fn refusal(&self, instead: &str) -> Refusal {
-        let stands = match self.status {
+        let status = match self.status {
             Status::Finished => "has finished",
             Status::Failed => "has failed",
             Status::Cancelled => "was cancelled",
@@ -163,7 +163,7 @@ impl Run {
             _ if self.is_waiting() => "is waiting",
             _ => "is running",
         };
-        Refusal::NotNow(format!("the run {stands}: {instead}"))
+        Refusal::NotNow(format!("the run {status}: {instead}"))
     }
 
     /// Whether a call of the run is pending or active.
@@ -262,7 +262,7 @@ impl Run {
 }
 
 impl Input {
-    /// Whether the input may apply to a run that has ended, or has a refusal of its own for it.
+    /// Whether the input may apply to a run that has ended, or is refused for a more specific reason.
     pub(super) fn is_control(&self) -> bool {
         matches!(
             self,

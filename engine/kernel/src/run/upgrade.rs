@@ -113,7 +113,7 @@ impl Run {
                 new.get(&active_step.within),
             ) {
                 (Some(execution), Some(new)) => (&execution.graph, new),
-                _ => return Err("a step belongs to no execution under way".to_owned()),
+                _ => return Err("a step belongs to no active execution".to_owned()),
             };
             active_step.node = same_action_in(old, new, active_step.node, "is at")?;
         }

@@ -101,7 +101,7 @@ impl World {
             assert!(turn < 20_000, "the run does not end");
             let now = Timestamp(turn * 5);
             if luck.crashes >> (turn % 64) & 3 == 3 {
-                // What was in memory is gone; the journal is all there is.
+                // The memory is lost; only the journal remains.
                 *run = self.fold(journal);
                 journal.extend(decide(run, Input::Activate, now).unwrap());
             }

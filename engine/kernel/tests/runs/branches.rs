@@ -32,7 +32,7 @@ fn after_a_conflict_the_state_has_the_agreed_keys_and_each_branch_its_own() {
             - branch 1 is Before d: {"only_b":true,"x":1}
             - branch 2 is At c, step 3: {}
             7 step 3 gives {"only_c":true,"x":2}, next d
-            8 run failed (conflict) at d: `b` and `c` changed `x` in parallel branches that meet at `d`, and the graph does not say how to merge them: give the key a policy, as in "state": {"x": {"merge": "append"}}, or have each write a key of its own
+            8 run failed (conflict) at d: `b` and `c` changed `x` in parallel branches that meet at `d`, and the graph does not say how to merge them: give the key a policy, as in "state": {"x": {"merge": "append"}}, or let each branch write a separate key
             - branch 1 is Before d: {"only_b":true,"x":1}
             - branch 2 is Before d: {"only_c":true,"x":2}
             failed {"only_b":true,"only_c":true,"x":0,"y":1}"#]],
@@ -54,7 +54,7 @@ fn after_a_conflict_the_state_has_the_agreed_keys_and_each_branch_its_own() {
             5 step 3 at c, attempt 1
             6 step 3 gives {"x":2}, next d
             7 step 2 gives {"x":1}, next d
-            8 run failed (conflict) at d: `b` and `c` changed `x` in parallel branches that meet at `d`, and the graph does not say how to merge them: give the key a policy, as in "state": {"x": {"merge": "append"}}, or have each write a key of its own
+            8 run failed (conflict) at d: `b` and `c` changed `x` in parallel branches that meet at `d`, and the graph does not say how to merge them: give the key a policy, as in "state": {"x": {"merge": "append"}}, or let each branch write a separate key
             failed {}"#]],
     );
 }
@@ -96,7 +96,7 @@ fn values_that_a_policy_cannot_merge_do_not_show_as_the_runs() {
             5 step 3 at c, attempt 1
             6 step 2 gives {"x":1}, end
             7 step 3 gives {"x":2}, end
-            8 run failed (conflict) at c: `b` and `c` changed `x` in parallel branches that meet at `end`, and the graph does not say how to merge them: give the key a policy, as in "state": {"x": {"merge": "append"}}, or have each write a key of its own
+            8 run failed (conflict) at c: `b` and `c` changed `x` in parallel branches that meet at `end`, and the graph does not say how to merge them: give the key a policy, as in "state": {"x": {"merge": "append"}}, or let each branch write a separate key
             - branch 1 is Ended the end: {"x":1}
             - branch 2 is Ended the end: {"x":2}
             failed {"x":0}"#]],
@@ -124,7 +124,7 @@ fn changes_of_a_branch_before_a_second_fork_are_kept() {
             8 step 5 at e, attempt 1
             9 step 4 gives {"x":2}, next f
             10 step 5 gives {"x":3}, next f
-            11 run failed (conflict) at f: `d` and `e` changed `x` in parallel branches that meet at `f`, and the graph does not say how to merge them: give the key a policy, as in "state": {"x": {"merge": "append"}}, or have each write a key of its own
+            11 run failed (conflict) at f: `d` and `e` changed `x` in parallel branches that meet at `f`, and the graph does not say how to merge them: give the key a policy, as in "state": {"x": {"merge": "append"}}, or let each branch write a separate key
             - branch 3 is Before f: {"x":2}
             - branch 4 is Before f: {"x":3}
             - branch 2 is At c, step 3: {}
@@ -150,10 +150,10 @@ fn a_run_that_undid_or_was_cancelled_still_tells_its_branches() {
             5 step 3 at c, attempt 1
             6 step 2 gives {"x":1}, next d
             7 step 3 gives {"x":2}, next d
-            8 undo, since `b` and `c` changed `x` in parallel branches that meet at `d`, and the graph does not say how to merge them: give the key a policy, as in "state": {"x": {"merge": "append"}}, or have each write a key of its own
+            8 undo, since `b` and `c` changed `x` in parallel branches that meet at `d`, and the graph does not say how to merge them: give the key a policy, as in "state": {"x": {"merge": "append"}}, or let each branch write a separate key
             9 step 4 at u, attempt 1, undoes 1
             10 step 4 gives {"undone":true}, end
-            11 run failed (conflict) at d: `b` and `c` changed `x` in parallel branches that meet at `d`, and the graph does not say how to merge them: give the key a policy, as in "state": {"x": {"merge": "append"}}, or have each write a key of its own
+            11 run failed (conflict) at d: `b` and `c` changed `x` in parallel branches that meet at `d`, and the graph does not say how to merge them: give the key a policy, as in "state": {"x": {"merge": "append"}}, or let each branch write a separate key
             - branch 1 is Before d: {"x":1}
             - branch 2 is Before d: {"x":2}
             failed {"undone":true,"x":0}"#]],
@@ -244,8 +244,8 @@ fn the_branches_of_a_nested_graph_are_listed_with_its_step() {
             7 step 4 at c, attempt 1, within 1
             8 step 3 gives {"x":1}, next d
             9 step 4 gives {"x":2}, next d
-            10 step 1 fails (conflict): graph `inner`, node `d`: `b` and `c` changed `x` in parallel branches that meet at `d`, and the graph does not say how to merge them: give the key a policy, as in "state": {"x": {"merge": "append"}}, or have each write a key of its own
-            11 run failed (conflict) at run: graph `inner`, node `d`: `b` and `c` changed `x` in parallel branches that meet at `d`, and the graph does not say how to merge them: give the key a policy, as in "state": {"x": {"merge": "append"}}, or have each write a key of its own
+            10 step 1 fails (conflict): graph `inner`, node `d`: `b` and `c` changed `x` in parallel branches that meet at `d`, and the graph does not say how to merge them: give the key a policy, as in "state": {"x": {"merge": "append"}}, or let each branch write a separate key
+            11 run failed (conflict) at run: graph `inner`, node `d`: `b` and `c` changed `x` in parallel branches that meet at `d`, and the graph does not say how to merge them: give the key a policy, as in "state": {"x": {"merge": "append"}}, or let each branch write a separate key
             - branch 2 within 1 is Before d: {"x":1}
             - branch 3 within 1 is Before d: {"x":2}
             failed {"x":0}"#]],
@@ -275,7 +275,7 @@ fn a_fork_with_an_edit_and_a_retry_agree_on_the_edited_value() {
             3 step 3 at c, attempt 1
             4 step 2 gives {"x":1}, next d
             5 step 3 gives {"x":2}, next d
-            6 run failed (conflict) at d: `b` and `c` changed `x` in parallel branches that meet at `d`, and the graph does not say how to merge them: give the key a policy, as in "state": {"x": {"merge": "append"}}, or have each write a key of its own
+            6 run failed (conflict) at d: `b` and `c` changed `x` in parallel branches that meet at `d`, and the graph does not say how to merge them: give the key a policy, as in "state": {"x": {"merge": "append"}}, or let each branch write a separate key
             - branch 1 is Before d: {"x":1}
             - branch 2 is Before d: {"x":2}
             failed {"x":7}"#]],

@@ -55,7 +55,7 @@ fn branches_that_share_a_value_hold_it_once_and_each_change_counts() {
         "{}",
         run.memory_bytes()
     );
-    // A small event makes the branch hold a list of its own.
+    // A small event makes the branch hold a separate list.
     let mut arms = 0;
     while !run.status.is_over() {
         answer(&mut run, "{\"list\":[1]}");

@@ -44,7 +44,7 @@ fn a_key_that_both_arms_changed_is_a_conflict_without_a_policy() {
             5 step 3 at c, attempt 1
             6 step 3 gives {"x":1}, next d
             7 step 2 gives {"x":2}, next d
-            8 run failed (conflict) at d: `b` and `c` changed `x` in parallel branches that meet at `d`, and the graph does not say how to merge them: give the key a policy, as in "state": {"x": {"merge": "append"}}, or have each write a key of its own
+            8 run failed (conflict) at d: `b` and `c` changed `x` in parallel branches that meet at `d`, and the graph does not say how to merge them: give the key a policy, as in "state": {"x": {"merge": "append"}}, or let each branch write a separate key
             failed {"x":0}"#]],
     );
 }
@@ -433,7 +433,7 @@ fn several_branches_at_the_end_give_one_state() {
             5 step 3 at c, attempt 1
             6 step 3 gives {"x":2}, end
             7 step 2 gives {"x":1}, end
-            8 run failed (conflict) at c: `b` and `c` changed `x` in parallel branches that meet at `end`, and the graph does not say how to merge them: give the key a policy, as in "state": {"x": {"merge": "append"}}, or have each write a key of its own
+            8 run failed (conflict) at c: `b` and `c` changed `x` in parallel branches that meet at `end`, and the graph does not say how to merge them: give the key a policy, as in "state": {"x": {"merge": "append"}}, or let each branch write a separate key
             failed {}"#]],
     );
 }

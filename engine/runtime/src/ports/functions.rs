@@ -11,7 +11,7 @@ use heddle_kernel::{
 
 /// The functions that graphs and clients call.
 pub trait Functions: Send + Sync + 'static {
-    /// Registers a component: compiles it, asks it for its description, checks the description, and only then makes the
+    /// Registers a component: compiles it, calls its `describe`, checks the description, and only then makes the
     /// component visible. A reference without a version finds the newest version. A `hidden` component can be called by
     /// its digest; it is not listed, and no name finds it.
     fn register(&self, plugin: NewPlugin) -> BoxFuture<'_, Result<PluginInfo, RegisterError>>;
@@ -81,7 +81,7 @@ pub enum PolicySource {
     /// An operator's request while the engine runs.
     Set,
     /// There is no policy, so nothing is granted.
-    Nobody,
+    Unset,
 }
 
 /// Why a policy was refused.
@@ -105,7 +105,7 @@ pub struct NewPlugin {
     pub version: Option<String>,
     /// The name of a component without one: the stem of its file's name.
     pub fallback_name: Option<String>,
-    /// Whether a component whose version is taken by another component gets a newer version of its own: `1.2.0+` and the
+    /// Whether a component whose version is taken by another component gets a newer version: `1.2.0+` and the
     /// start of its digest.
     pub renumbered: bool,
     /// Whether the component can be called by its digest only.

@@ -1,4 +1,4 @@
-//! The shutdown signal: every connection and stream listens for it, and the server waits until all listeners are gone.
+//! The shutdown signal: every connection and stream listens for it, and the server waits until all listeners are dropped.
 
 use std::sync::Arc;
 

@@ -52,7 +52,7 @@ impl PolicyBody {
             from: match info.source {
                 PolicySource::File => PolicyFrom::File,
                 PolicySource::Set => PolicyFrom::Api,
-                PolicySource::Nobody => PolicyFrom::Nobody,
+                PolicySource::Unset => PolicyFrom::Nobody,
             },
             policy: info.body,
             grants: info.grants,

@@ -164,7 +164,7 @@ impl Functions for EmptyPorts {
     }
     fn policy(&self, _: &str) -> PluginPolicyInfo {
         PluginPolicyInfo {
-            source: PolicySource::Nobody,
+            source: PolicySource::Unset,
             body: None,
             grants: Vec::new(),
         }

@@ -10,7 +10,7 @@ use heddle_kernel::RunId;
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// The most rows, and bytes of rows, that one step deletes. This bounds how long an append waits. A larger row is
-/// deleted in a step of its own.
+/// deleted in a separate step.
 const STEP_ROWS: usize = 256;
 const STEP_BYTES: usize = 1024 * 1024;
 
@@ -58,7 +58,7 @@ impl DeletionQueue {
         }
     }
 
-    /// Reports that runs were deleted, so their rows are to be deleted.
+    /// Reports that runs were deleted, so their remaining rows can be deleted.
     pub(super) fn runs_deleted(&mut self) {
         (self.next, self.paused_until) = (Work::DeleteRows, None);
     }

@@ -28,7 +28,7 @@ contract! {
     a_schedule_is_kept_until_it_is_deleted,
 }
 
-async fn stands(journal: &dyn Journal, run: RunId) -> Status {
+async fn status_of(journal: &dyn Journal, run: RunId) -> Status {
     journal.run(run).await.unwrap().unwrap().status
 }
 
@@ -47,7 +47,7 @@ async fn a_queued_run_waits_for_its_turn_and_begins(mut world: impl World) {
         group: Some("g".into()),
     };
     assert_eq!(journal.queued().await.unwrap(), [expected]);
-    assert_eq!(stands(&*journal, writer.run).await, Status::Queued);
+    assert_eq!(status_of(&*journal, writer.run).await, Status::Queued);
     assert_eq!(journal.unfinished().await.unwrap(), []);
     assert_eq!(all_events(&*journal, writer.run, 10).await.len(), 1);
     drop(journal);
@@ -65,7 +65,7 @@ async fn a_queued_run_waits_for_its_turn_and_begins(mut world: impl World) {
     waits.queue(&*journal, 0, None).await.unwrap().unwrap();
     waits.cancel(&*journal).await.unwrap().unwrap();
     assert_eq!(queued(&*journal).await, []);
-    assert_eq!(stands(&*journal, waits.run).await, Status::Cancelled);
+    assert_eq!(status_of(&*journal, waits.run).await, Status::Cancelled);
 }
 
 async fn queued_runs_come_by_priority_and_then_by_age(mut world: impl World) {
@@ -158,7 +158,7 @@ async fn a_paused_run_is_not_running_and_never_due(mut world: impl World) {
     drop(journal);
 
     let journal = world.open();
-    assert_eq!(stands(&*journal, writer.run).await, Status::Paused);
+    assert_eq!(status_of(&*journal, writer.run).await, Status::Paused);
     // Signals do not change its status.
     writer.pause(&*journal).await.unwrap().unwrap();
     writer.park(&*journal, Some(7)).await.unwrap().unwrap();
@@ -186,7 +186,7 @@ async fn a_failed_run_is_reopened_and_no_other(mut world: impl World) {
 
     // Also after a restart, and with another end.
     let journal = world.open();
-    assert_eq!(stands(&*journal, writer.run).await, Status::Failed);
+    assert_eq!(status_of(&*journal, writer.run).await, Status::Failed);
     writer.retry(&*journal).await.unwrap().unwrap();
     writer.finish(&*journal).await.unwrap().unwrap();
     let row = journal.run(writer.run).await.unwrap().unwrap();
@@ -208,7 +208,7 @@ async fn a_failed_run_is_reopened_and_no_other(mut world: impl World) {
     writer.begin(&*journal);
     writer.append(&*journal, vec![failed()]).await.unwrap().unwrap();
     conflict(RunWriter::at(4, 3).retry(&*journal).await.unwrap(), writer.run);
-    assert_eq!(stands(&*journal, writer.run).await, Status::Failed);
+    assert_eq!(status_of(&*journal, writer.run).await, Status::Failed);
 }
 
 async fn a_run_may_fail_and_be_reopened_in_one_commit(mut world: impl World) {

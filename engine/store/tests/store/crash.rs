@@ -50,7 +50,7 @@ fn torn(before: &[u8], after: &[u8], kind: usize, random: &mut Random) -> Vec<u8
     let at = changed + random.below(len);
     let old = |at: usize| before.get(at).copied();
     match kind {
-        // The end was not written: what stood there before stands there, or nothing.
+        // The end was not written: the file keeps its earlier bytes there, or has none.
         0 => {
             bytes.truncate(at);
             bytes.extend(before.get(at..).unwrap_or_default());
@@ -127,7 +127,7 @@ async fn acknowledged_events_survive_every_partial_write() {
         ends[0].push(1);
         for round in 0..ROUNDS / 2 {
             if random.below(3) == 0 {
-                // The next commit begins the log anew, over what stands in it.
+                // The next commit restarts the log and overwrites its content.
                 let restart = "PRAGMA wal_checkpoint(RESTART)";
                 other.query_row(restart, [], |_| Ok(())).unwrap();
             }

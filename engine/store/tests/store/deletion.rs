@@ -66,7 +66,7 @@ async fn is_freed(world: &Sqlite, journal: &SqliteJournal, before: u64) {
         other
             .query_row("SELECT max(last_seq) FROM events", [], |row| row.get::<_, i64>(0))
             .unwrap(),
-        "what is left is of the run that goes on"
+        "the remaining rows belong to the run that continues"
     );
     until("the file shrinks", || size(world) < before / 5).await;
     let sound: String = other

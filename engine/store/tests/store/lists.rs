@@ -153,7 +153,7 @@ async fn a_run_is_listed_under_the_graph_that_it_was_upgraded_to(mut world: impl
     for writer in &mut lines {
         writer.begin(&*journal).await.unwrap().unwrap();
     }
-    // While it goes on, while it is paused, and several times in one append.
+    // While the run is active, while it is paused, and several times in one append.
     let result = lines[0].append(&*journal, vec![upgraded(graph_id(1)), log("goes on")]);
     result.await.unwrap().unwrap();
     let result = lines[1].write(&*journal, vec![upgraded(graph_id(1))], RunDisposition::Paused);
@@ -349,7 +349,7 @@ async fn errors_are_found_by_a_part_of_their_message(mut world: impl World) {
         ..with("a")
     };
     assert_eq!(list(&*journal, &finished).await, []);
-    // A run that goes on has no error any more.
+    // An active run no longer has an error.
     RunWriter::at(1, 2).retry(&*journal).await.unwrap().unwrap();
     assert_eq!(list(&*journal, &with("declined")).await, []);
 }

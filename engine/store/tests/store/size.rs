@@ -76,7 +76,7 @@ async fn a_run_of_100_000_steps_with_a_state_of_10_kb_stays_under_50_mb() {
             });
         }
         journal.append(append);
-        // Each has a row of its own.
+        // Each has a separate row.
         result.await.unwrap().unwrap();
     }
     let taken = journal.snapshot(writer.run, u64::MAX).await.unwrap().unwrap();

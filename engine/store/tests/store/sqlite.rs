@@ -42,7 +42,7 @@ async fn acknowledged_events_survive_a_crash() {
     let writers: Vec<_> = writers.collect();
     let mut acknowledged = Vec::new();
     for _ in 0..5 {
-        // A crash keeps what was written: the files as they are while the store goes on.
+        // A crash keeps what was written: copies of the files while the store is open.
         let mut writer = RunWriter::new(100 + acknowledged.len() as u64);
         writer.begin(&*journal).await.unwrap().unwrap();
         writer.append_logs(&*journal, 3).await.unwrap().unwrap();
@@ -176,7 +176,7 @@ fn a_store_whose_first_start_was_cut_short_is_made_at_the_next() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_path_that_cannot_be_written_is_refused() {
-    // Nobody makes files in /proc, not even root.
+    // No user can create files in /proc, not even root.
     let error = refusal("/proc/heddle.db");
     assert!(matches!(error, OpenError::Access { .. }), "{error:?}");
 }
@@ -446,7 +446,7 @@ async fn an_append_that_can_never_be_written_is_refused_alone() {
     let sql = "CREATE TRIGGER stop BEFORE INSERT ON events WHEN hex(NEW.run) LIKE '%4'
                BEGIN SELECT RAISE(ABORT, 'on purpose'); END";
     other.execute_batch(sql).unwrap();
-    // So many that most share a commit with the one that fails.
+    // Enough appends that most share a commit with the one that fails.
     let mut result = Vec::new();
     for _ in 0..20 {
         for writer in &mut lines {
@@ -484,7 +484,7 @@ async fn a_store_whose_disk_is_full_can_be_closed() {
     assert_eq!(journal.close().await.unwrap_err().to_string(), error.to_string());
     assert!(matches!(result.await.unwrap(), Err(AppendError::Closed)));
     drop(journal);
-    // What was durable before is there, and the run goes on from it.
+    // The durable events are present, and the run continues after them.
     let journal = world.journal();
     assert_eq!(all_events(&journal, run_id(1), 10).await.len(), 1);
     RunWriter::at(1, 1)

@@ -1,4 +1,4 @@
-//! Waiting runs: what a journal reports about them, and that many of them cost no more than one.
+//! Waiting runs: what a journal reports about them, and that a hundred thousand of them take no memory.
 
 use std::{
     fs,
@@ -33,7 +33,7 @@ contract! {
 }
 
 /// The fields of a row that concern waiting.
-async fn stands(journal: &dyn Journal, run: RunId) -> (Status, Option<i64>) {
+async fn waiting_fields(journal: &dyn Journal, run: RunId) -> (Status, Option<i64>) {
     let row = journal.run(run).await.unwrap().unwrap();
     (row.status, row.wake_at.map(|at| at.0))
 }
@@ -55,7 +55,7 @@ async fn a_run_that_waits_is_not_running_until_an_append_wakes_it(mut world: imp
 
     assert_eq!(writer.park(&*journal, Some(5_000)).await.unwrap().unwrap(), 2);
     assert_eq!(
-        stands(&*journal, writer.run).await,
+        waiting_fields(&*journal, writer.run).await,
         (Status::Waiting, Some(5_000))
     );
     assert_eq!(journal.unfinished().await.unwrap(), [other.run]);
@@ -66,13 +66,19 @@ async fn a_run_that_waits_is_not_running_until_an_append_wakes_it(mut world: imp
     assert_eq!(due(&*journal, 5_001).await, [writer.run]);
 
     assert_eq!(writer.append_logs(&*journal, 2).await.unwrap().unwrap(), 4);
-    assert_eq!(stands(&*journal, writer.run).await, (Status::Running, None));
+    assert_eq!(
+        waiting_fields(&*journal, writer.run).await,
+        (Status::Running, None)
+    );
     assert_eq!(journal.unfinished().await.unwrap(), [writer.run, other.run]);
     assert_eq!(next_due(&*journal).await, None);
     assert_eq!(due(&*journal, 9_000).await, []);
 
     writer.finish(&*journal).await.unwrap().unwrap();
-    assert_eq!(stands(&*journal, writer.run).await, (Status::Finished, None));
+    assert_eq!(
+        waiting_fields(&*journal, writer.run).await,
+        (Status::Finished, None)
+    );
     assert_eq!(all_events(&*journal, writer.run, 10).await.len(), 5);
 }
 
@@ -81,12 +87,18 @@ async fn a_run_that_waits_for_a_signal_is_never_due(mut world: impl World) {
     let mut writer = RunWriter::new(1);
     writer.begin(&*journal);
     writer.park(&*journal, None).await.unwrap().unwrap();
-    assert_eq!(stands(&*journal, writer.run).await, (Status::Waiting, None));
+    assert_eq!(
+        waiting_fields(&*journal, writer.run).await,
+        (Status::Waiting, None)
+    );
     assert_eq!(journal.unfinished().await.unwrap(), []);
     assert_eq!(next_due(&*journal).await, None);
     assert_eq!(due(&*journal, i64::MAX).await, []);
     writer.append_logs(&*journal, 1).await.unwrap().unwrap();
-    assert_eq!(stands(&*journal, writer.run).await, (Status::Running, None));
+    assert_eq!(
+        waiting_fields(&*journal, writer.run).await,
+        (Status::Running, None)
+    );
 }
 
 async fn due_runs_come_earliest_first_and_no_more_than_asked_for(mut world: impl World) {
@@ -130,7 +142,10 @@ async fn a_run_that_waits_anew_is_due_at_the_new_time(mut world: impl World) {
         Some(3_000),
     ] {
         writer.park(&*journal, until).await.unwrap().unwrap();
-        assert_eq!(stands(&*journal, writer.run).await, (Status::Waiting, until));
+        assert_eq!(
+            waiting_fields(&*journal, writer.run).await,
+            (Status::Waiting, until)
+        );
         assert_eq!(next_due(&*journal).await, until);
         if let Some(until) = until {
             assert_eq!(due(&*journal, until - 1).await, []);
@@ -159,7 +174,7 @@ async fn a_run_that_waits_may_end(mut world: impl World) {
         assert_eq!(row.error.is_some(), status == Status::Failed);
         assert_eq!(due(&*journal, i64::MAX).await, []);
         conflict(writer.park(&*journal, Some(6_000)).await.unwrap(), writer.run);
-        assert_eq!(stands(&*journal, writer.run).await, (status, None));
+        assert_eq!(waiting_fields(&*journal, writer.run).await, (status, None));
     }
     assert_eq!(journal.unfinished().await.unwrap(), []);
 }
@@ -193,7 +208,7 @@ async fn the_last_append_of_a_commit_decides_the_runs_row(mut world: impl World)
             2 => (Status::Finished, None),
             _ => (Status::Waiting, Some(8_000)),
         };
-        assert_eq!(stands(&*journal, writer.run).await, expected);
+        assert_eq!(waiting_fields(&*journal, writer.run).await, expected);
         assert_eq!(all_events(&*journal, writer.run, 10).await.len(), 5);
     }
     assert_eq!(due(&*journal, 6_999).await, []);
@@ -205,8 +220,14 @@ async fn a_run_may_begin_with_a_wait(mut world: impl World) {
     let (mut timed, mut signalled) = (RunWriter::new(1), RunWriter::new(2));
     timed.park(&*journal, Some(10));
     signalled.park(&*journal, None).await.unwrap().unwrap();
-    assert_eq!(stands(&*journal, timed.run).await, (Status::Waiting, Some(10)));
-    assert_eq!(stands(&*journal, signalled.run).await, (Status::Waiting, None));
+    assert_eq!(
+        waiting_fields(&*journal, timed.run).await,
+        (Status::Waiting, Some(10))
+    );
+    assert_eq!(
+        waiting_fields(&*journal, signalled.run).await,
+        (Status::Waiting, None)
+    );
     assert_eq!(journal.unfinished().await.unwrap(), []);
     assert_eq!(timed.finish(&*journal).await.unwrap().unwrap(), 2);
     assert_eq!(due(&*journal, i64::MAX).await, []);
@@ -247,7 +268,7 @@ async fn an_append_at_another_position_is_refused_and_the_run_waits_on(mut world
         conflict(other.append_logs(&*journal, 1).await.unwrap(), writer.run);
         conflict(other.park(&*journal, Some(1)).await.unwrap(), writer.run);
         assert_eq!(
-            stands(&*journal, writer.run).await,
+            waiting_fields(&*journal, writer.run).await,
             (Status::Waiting, Some(5_000))
         );
         assert_eq!(all_events(&*journal, writer.run, 10).await.len(), 2);
@@ -428,7 +449,7 @@ async fn a_crash_leaves_a_run_waiting_or_woken_and_nothing_between() {
         writer.append_logs(&journal, 1).await.unwrap().unwrap();
         let (_files, copied) = crashed(&world);
         assert_eq!(copied.unfinished().await.unwrap(), [writer.run]);
-        assert_eq!(stands(&copied, writer.run).await, (Status::Running, None));
+        assert_eq!(waiting_fields(&copied, writer.run).await, (Status::Running, None));
         assert_eq!(due(&copied, 5_000).await, []);
     }
 }

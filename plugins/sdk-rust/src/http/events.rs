@@ -40,7 +40,7 @@ impl Events {
         }
     }
 
-    /// The next event, or none at the end. A block that was not ended by then is none, as the specification says.
+    /// The next event, or none at the end. As the specification requires, an incomplete block at the end is dropped.
     fn read(&mut self) -> Result<Option<Event>> {
         loop {
             while let Some(line) = self.lines.next() {

@@ -228,7 +228,7 @@ impl Incoming {
         self.read_at_most(usize::MAX)
     }
 
-    /// Waits for the rest of the body, unless it is larger than so many bytes.
+    /// Waits for the rest of the body. Fails if it is larger than `bytes`.
     ///
     /// # Errors
     /// Those of [`next_bytes`](Self::next_bytes), and permanent if the body is larger.

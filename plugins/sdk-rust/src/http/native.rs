@@ -39,7 +39,7 @@ pub(super) fn open(request: &Request, _: &Url<'_>) -> Result<Incoming> {
     })
 }
 
-/// The body of an answer, in pieces as a test wants them.
+/// The body of a response, in pieces of the size that the test sets.
 pub(super) struct Body {
     left: IntoIter<u8>,
 }

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use super::calls::decide;
 
-/// The maximum number of inputs to a run. A longer run is checked as it is then.
+/// The maximum number of inputs to a run. A longer run is checked at this point.
 const MAX_TURNS: u64 = 150;
 /// The initial state of runs.
 const STATE: &str = r#"{"a": 1, "items": [1, 2, 3], "text": "some text", "score": 72, "tags": ["a", "b"],
@@ -96,7 +96,7 @@ impl World {
                     NodeAction::Call { .. } | NodeAction::Sleep(_) | NodeAction::Wait(_)
                 )
             };
-            // Items of maps, steps of nested graphs and compensations have limits of their own.
+            // Items of maps, steps of nested graphs and compensations have separate limits.
             if self
                 .graph
                 .nodes

@@ -1,6 +1,6 @@
 //! The bytes of a WebSocket client, from the handshake on.
 //!
-//! An input is the path in its first line, additional headers in lines of their own, an empty line, and the bytes after
+//! An input is the path in its first line, additional headers on separate lines, an empty line, and the bytes after
 //! the handshake. The server follows HTTP and RFC 6455: its frames are not masked, its messages are described events,
 //! and its close codes are documented. Another socket and plain requests on other connections are served meanwhile.
 

@@ -57,7 +57,7 @@ fn reached(graph: &Graph, routes_are_open: bool, found: &mut Findings) {
 
 /// A graph without a path from the start to the end never finishes, unless a function routes to the end.
 fn ends(graph: &Graph, functions: &[Option<Arc<Function>>], found: &mut Findings) {
-    let can_say = |at: NodeIx| {
+    let may_end = |at: NodeIx| {
         graph.node(at).uses().is_some()
             && matches!(graph.node(at).action, NodeAction::Call { .. })
             && functions[at.0 as usize].as_ref().is_none_or(|function| {
@@ -68,7 +68,7 @@ fn ends(graph: &Graph, functions: &[Option<Arc<Function>>], found: &mut Findings
     };
     let mut seen = vec![false; graph.nodes.len()];
     let mut open = vec![graph.start];
-    let mut said = None;
+    let mut possible_end = None;
     while let Some(at) = open.pop() {
         if std::mem::replace(&mut seen[at.0 as usize], true) {
             continue;
@@ -78,10 +78,10 @@ fn ends(graph: &Graph, functions: &[Option<Arc<Function>>], found: &mut Findings
         if ends || node.on_error == Some(EdgeTarget::End) || node.on_timeout == Some(EdgeTarget::End) {
             return;
         }
-        said = said.or(can_say(at).then_some(at));
+        possible_end = possible_end.or(may_end(at).then_some(at));
         open.extend(&node.leads);
     }
-    if said.is_none() {
+    if possible_end.is_none() {
         found.push(Diagnostic::error(
             "/edges",
             "no path leads from the start to the end: the run could only stop at its step limit; add an edge to \"end\"",
