@@ -15,7 +15,8 @@ use heddle_kernel::{
     Digest, Event, EventRecord, FailureKind, GraphId, Level, RunError, RunId, Status, Timestamp,
 };
 use heddle_runtime::ports::{
-    Ack, Append, GraphRow, Journal, NewRun, Request, RunDisposition, RunEnd, RunFilter, RunSnapshot, RunWait,
+    Ack, Append, EngineId, GraphRow, NewRun, Request, RunDisposition, RunEnd, RunFilter, RunSnapshot,
+    RunWait, Store,
 };
 
 use crate::random::Random;
@@ -303,17 +304,20 @@ impl PlannedAppend {
         };
         Append {
             run: run_id(number),
+            owner: EngineId::EXCLUSIVE,
             begins: graph.map(|graph| NewRun {
                 graph,
                 created_at: Timestamp(1_000),
                 priority: number as i32,
                 group: None,
+                group_limit: None,
                 origin: None,
             }),
             reopens: self.reopens,
             events: self.events.clone(),
             disposition: self.disposition.clone(),
             requests: self.request.iter().cloned().collect(),
+            commands: Vec::new(),
             snapshot: self.snapshot.clone(),
             ack,
         }
@@ -377,7 +381,7 @@ impl Reports {
     pub async fn check(
         &self,
         workload: &Workload,
-        journal: &dyn Journal,
+        journal: &dyn Store,
         refused_may_exist: bool,
     ) -> Vec<usize> {
         for number in &self.graphs {
@@ -412,7 +416,7 @@ impl Reports {
 }
 
 /// Checks that the store contains complete appends of a run from the first on, with their rows. Returns their number.
-async fn held_of(planned: &[PlannedAppend], number: usize, journal: &dyn Journal) -> usize {
+async fn held_of(planned: &[PlannedAppend], number: usize, journal: &dyn Store) -> usize {
     let run = run_id(number);
     let mut texts: Vec<String> = Vec::new();
     loop {
@@ -493,7 +497,7 @@ async fn held_of(planned: &[PlannedAppend], number: usize, journal: &dyn Journal
 }
 
 /// Checks that the lists contain the right runs.
-async fn check_lists(workload: &Workload, held: &[usize], journal: &dyn Journal) {
+async fn check_lists(workload: &Workload, held: &[usize], journal: &dyn Store) {
     let last = |number: usize| workload.runs[number][..held[number]].last();
     let of = |status: Status| -> BTreeSet<RunId> {
         let all = 0..held.len();
@@ -511,7 +515,7 @@ async fn check_lists(workload: &Workload, held: &[usize], journal: &dyn Journal)
         of(Status::Queued)
     );
     let due = journal
-        .due(Timestamp(i64::MAX), 1_000)
+        .claim_due(EngineId::EXCLUSIVE, Timestamp(i64::MAX), 1_000)
         .await
         .expect("it can be read");
     let waits = |number: &usize| match last(*number).map(|last| &last.disposition) {

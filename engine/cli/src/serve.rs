@@ -405,7 +405,7 @@ impl StartPlan {
         self.host.cache = Some(self.cache.settings(&journal).await?);
         let host = tokio::task::spawn_blocking(move || Host::new(self.host));
         let ports = Ports {
-            journal: Arc::new(journal),
+            store: Arc::new(journal),
             functions: Arc::new(host.await??),
             clock: Arc::new(SystemClock),
             ids: Arc::new(RandomIds),

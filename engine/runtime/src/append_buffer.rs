@@ -9,7 +9,7 @@ use heddle_kernel::{EventRecord, Run, Status};
 
 use crate::{
     live_run::LiveRun,
-    ports::{Append, Journal, NewRun, Request, RunDisposition, RunEnd, RunSnapshot, RunWait},
+    ports::{Append, EngineId, Journal, NewRun, Request, RunDisposition, RunEnd, RunSnapshot, RunWait},
     snapshot_policy::SnapshotPolicy,
 };
 
@@ -115,11 +115,13 @@ impl AppendBuffer {
         }
         journal.append(Append {
             run: live.id,
+            owner: EngineId::EXCLUSIVE,
             begins: self.begins.take(),
             reopens: std::mem::take(&mut self.reopens),
             events: std::mem::take(&mut self.events),
             disposition,
             requests: std::mem::take(&mut self.requests),
+            commands: Vec::new(),
             snapshot,
             ack: live.clone(),
         });

@@ -46,7 +46,7 @@ impl Engine {
         key: Option<RequestKey>,
     ) -> Result<u64, SendError> {
         let keys = &self.core.idempotency_keys;
-        let journal = &*self.core.ports.journal;
+        let journal = &*self.core.ports.store;
         let idempotency = match keys.claim::<SendError>(journal, Some(id), key).await? {
             KeyLookup::Applied(request) => return Ok(request.seq),
             KeyLookup::New(idempotency) => idempotency,
@@ -204,7 +204,7 @@ impl Engine {
     async fn send_to_ended(&self, id: RunId, input: &Input) -> Result<Option<u64>, SendError> {
         let core = &self.core;
         if matches!(input, Input::Signal { .. } | Input::Cancel { .. }) {
-            let row = core.ports.journal.run(id).await?;
+            let row = core.ports.store.run(id).await?;
             return Err(row.map_or(SendError::NoSuchRun(id), |_| Refusal::Over.into()));
         }
         let (live, last) = {

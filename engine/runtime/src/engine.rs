@@ -90,7 +90,7 @@ impl Engine {
             functions: functions.clone(),
         };
         let graph = Arc::new(graph);
-        let journal = &*core.ports.journal;
+        let journal = &*core.ports.store;
         let new = core.usage.put_graph(journal, &core.settings, row).await?;
         core.graphs.put(graph.clone(), &functions);
         core.graphs.set_created_with(&graph.id, Arc::new(functions));
@@ -114,7 +114,7 @@ impl Engine {
         after: Option<i64>,
         limit: usize,
     ) -> Result<Vec<(i64, GraphSummary)>, StoreError> {
-        self.core.ports.journal.graphs(after, limit).await
+        self.core.ports.store.graphs(after, limit).await
     }
 
     /// A run's current durable state. `None` if there is no such run.
@@ -137,7 +137,7 @@ impl Engine {
     /// # Errors
     /// If the store fails.
     pub async fn row(&self, id: RunId) -> Result<Option<RunRow>, StoreError> {
-        self.core.ports.journal.run(id).await
+        self.core.ports.store.run(id).await
     }
 
     /// Runs that match the filter, newest first, starting after `before` in that order.
@@ -150,7 +150,7 @@ impl Engine {
         before: Option<RunPosition>,
         limit: usize,
     ) -> Result<Vec<RunRow>, StoreError> {
-        self.core.ports.journal.runs(filter, before, limit).await
+        self.core.ports.store.runs(filter, before, limit).await
     }
 
     /// At most `limit` durable events of a run with a number above `after`.
@@ -163,7 +163,7 @@ impl Engine {
         after: u64,
         limit: usize,
     ) -> Result<Vec<Arc<EventRecord>>, StoreError> {
-        self.core.ports.journal.events(id, after, limit).await
+        self.core.ports.store.events(id, after, limit).await
     }
 
     /// Like [`Self::events`], and whether these are the last events of an ended run. `None` if there is no such run.
@@ -176,7 +176,7 @@ impl Engine {
         after: u64,
         limit: usize,
     ) -> Result<Option<EventPage>, StoreError> {
-        let Some(row) = self.core.ports.journal.run(id).await? else {
+        let Some(row) = self.core.ports.store.run(id).await? else {
             return Ok(None);
         };
         let events = self.events(id, after, limit).await?;
@@ -190,7 +190,7 @@ impl Engine {
     /// # Errors
     /// If the store fails, or a waiting run cannot be loaded now.
     pub async fn watch(&self, id: RunId, after: u64) -> Result<Option<Watch>, ReadError> {
-        let journal = &self.core.ports.journal;
+        let journal = &self.core.ports.store;
         // A live run without a row is not durable yet, so no client has its id.
         let Some(row) = journal.run(id).await? else {
             return Ok(None);
@@ -251,7 +251,7 @@ impl Engine {
     /// # Errors
     /// The error that blocks writes.
     pub fn health(&self) -> Result<(), StoreError> {
-        self.core.ports.journal.health()
+        self.core.ports.store.health()
     }
 
     /// Whether the engine is stopping.
@@ -272,7 +272,7 @@ impl Engine {
     /// The next start of an engine continues unfinished runs.
     pub async fn drain(&self, within: Duration) {
         self.core.drain(within).await;
-        if let Err(error) = self.core.ports.journal.close().await {
+        if let Err(error) = self.core.ports.store.close().await {
             tracing::error!(%error, "the journal could not be closed");
         }
     }

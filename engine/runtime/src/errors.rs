@@ -397,7 +397,7 @@ pub(crate) enum NotDurable {
     Stopping(String),
     /// The store cannot write.
     Unavailable(StoreError),
-    /// Another writer has appended to the run.
+    /// The append was refused because the journal has changed, or the engine no longer owns the run.
     Conflict(String),
     /// The stored data of the run is damaged.
     Damaged { run: RunId, message: String },
@@ -407,9 +407,11 @@ impl From<StopReason> for NotDurable {
     fn from(reason: StopReason) -> Self {
         match reason {
             StopReason::AppendFailed(AppendError::Unavailable(error)) => Self::Unavailable(error),
-            StopReason::AppendFailed(error @ AppendError::Conflict { .. }) => {
-                Self::Conflict(error.to_string())
-            }
+            StopReason::AppendFailed(
+                error @ (AppendError::Conflict { .. }
+                | AppendError::DuplicateRequest(_)
+                | AppendError::Fenced),
+            ) => Self::Conflict(error.to_string()),
             StopReason::AppendFailed(AppendError::Damaged { run, message }) => Self::Damaged { run, message },
             StopReason::AppendFailed(error @ AppendError::Closed) => Self::Stopping(error.to_string()),
             StopReason::Draining | StopReason::Unloaded => {

@@ -22,7 +22,7 @@ use crate::{
     engine::Engine,
     errors::ImportError,
     live_run::LiveRun,
-    ports::{Append, GraphRow, Journal, NewRun, ReadError, RunDisposition, RunSnapshot},
+    ports::{Append, EngineId, GraphRow, Journal, NewRun, ReadError, RunDisposition, RunSnapshot, Store},
     replay::{FORMAT_VERSION, Head, HeadGraph, Replay, malformed},
     settings::Settings,
     snapshot_policy::SnapshotPolicy,
@@ -47,13 +47,13 @@ impl Engine {
     /// # Errors
     /// If the run cannot be read. Reading a piece may fail as well.
     pub async fn export(&self, id: RunId) -> Result<Option<Export>, ReadError> {
-        let journal = self.core.ports.journal.clone();
-        let Some(row) = journal.run(id).await? else {
+        let store = self.core.ports.store.clone();
+        let Some(row) = store.run(id).await? else {
             return Ok(None);
         };
         let (mut graphs, mut after) = (BTreeSet::new(), 0);
         while after < row.last_seq {
-            let page = page(&*journal, id, after, row.last_seq).await?;
+            let page = page(&*store, id, after, row.last_seq).await?;
             for event in &page {
                 after = event.seq;
                 if let Some(pins) = Pins::of(&event.event) {
@@ -81,7 +81,7 @@ impl Engine {
             .expect("the graphs are its last member");
         let begin = begin.to_owned();
         Ok(Some(Export {
-            journal,
+            store,
             run: id,
             next: Next::Head(begin),
             graphs: graphs.into_iter().collect(),
@@ -109,7 +109,7 @@ impl Engine {
 
     async fn import_run(&self, export: Vec<u8>, with_names: bool) -> Result<RunId, ImportError> {
         let core = &self.core;
-        let journal = &core.ports.journal;
+        let store = &core.ports.store;
         let (settings, now) = (core.settings, core.ports.clock.now());
         // Folding takes as long as all of the run's decisions, and checks its graphs: so it does not block other requests.
         let read = tokio::task::spawn_blocking(move || Import::read(&export, &settings, now));
@@ -120,7 +120,7 @@ impl Engine {
                 Err(_) => unreachable!("a blocking task that has started is not cancelled"),
             })?;
         let id = import.run.id;
-        if journal.run(id).await?.is_some() {
+        if store.run(id).await?.is_some() {
             return Err(ImportError::Known(id));
         }
         let group = import.group.clone().filter(|_| !import.run.status.is_over());
@@ -130,19 +130,21 @@ impl Engine {
             if !with_names {
                 graph.name = None;
             }
-            core.usage.put_graph(&**journal, &core.settings, graph).await?;
+            core.usage.put_graph(&**store, &core.settings, graph).await?;
         }
         // The live run only reports when the run is durable. No driver drives it.
         let (run, row) = (import.run, import.row);
         let (last, ack) = (run.seq, Arc::new(LiveRun::new(run, 0, &[], &core.memory)));
         core.admission.count_started(group.as_ref());
-        journal.append(Append {
+        store.append(Append {
             run: id,
+            owner: EngineId::EXCLUSIVE,
             begins: Some(row),
             reopens: false,
             events: import.events,
             disposition: import.disposition,
             requests: Vec::new(),
+            commands: Vec::new(),
             snapshot: import.snapshot,
             ack: ack.clone(),
         });
@@ -162,7 +164,7 @@ const GRAPHS_END: &str = "]}\n";
 
 /// An export that is read piece by piece.
 pub struct Export {
-    journal: Arc<dyn Journal>,
+    store: Arc<dyn Store>,
     run: RunId,
     next: Next,
     /// The graphs that were not returned yet.
@@ -205,7 +207,7 @@ impl Export {
             Next::Events(after) => {
                 let after = *after;
                 let mut piece = String::new();
-                let events = page(&*self.journal, self.run, after, self.last_seq).await?;
+                let events = page(&*self.store, self.run, after, self.last_seq).await?;
                 events.iter().for_each(|event| line(&mut piece, &**event));
                 (piece, Next::Events(events.last().map_or(after, |last| last.seq)))
             }
@@ -227,7 +229,7 @@ impl Export {
             run: self.run,
             message,
         };
-        let row = self.journal.graph(&id).await?;
+        let row = self.store.graph(&id).await?;
         let row = row.ok_or_else(|| damaged(format!("its graph {id} is not stored")))?;
         let definition = heddle_json::object::json(&row.definition);
         Ok(HeadGraph {
@@ -326,6 +328,7 @@ impl Import {
             created_at: run.started_at.min(now),
             priority: head.priority.clamp(least, most),
             group: head.group.clone(),
+            group_limit: run.graph.group.as_ref().map(|group| group.at_once),
             origin: Some("import".into()),
         };
         Ok(Self {

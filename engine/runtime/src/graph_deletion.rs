@@ -17,7 +17,7 @@ impl Engine {
     /// # Errors
     /// If there is no such graph, something uses it, or the store fails.
     pub async fn delete_graph(&self, id: &str) -> Result<(), DeleteGraphError> {
-        let (core, journal) = (&self.core, &self.core.ports.journal);
+        let (core, journal) = (&self.core, &self.core.ports.store);
         let id = GraphId(id.into());
         // Searches all events without blocking starts. The events that are stored meanwhile are searched under the lock.
         let (run, searched) = journal.run_naming(&id, 0).await?;

@@ -114,7 +114,7 @@ impl Core {
 
     /// The graph with this id, or else the newest graph with this name.
     pub(crate) async fn graph_row(&self, id_or_name: &str) -> Result<Option<GraphRow>, StoreError> {
-        let journal = &self.ports.journal;
+        let journal = &self.ports.store;
         match journal.graph(&GraphId(id_or_name.into())).await? {
             Some(row) => Ok(Some(row)),
             None => journal.graph_named(id_or_name).await,

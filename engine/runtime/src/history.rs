@@ -60,7 +60,7 @@ impl Engine {
         key: Option<RequestKey>,
     ) -> Result<StartedRun, StepError> {
         let core = &self.core;
-        let (keys, journal) = (&core.idempotency_keys, &*core.ports.journal);
+        let (keys, journal) = (&core.idempotency_keys, &*core.ports.store);
         let idempotency = match keys.claim::<StepError>(journal, None, key).await? {
             KeyLookup::Applied(request) => return Ok(StartedRun::replayed(self, request.run)),
             KeyLookup::New(idempotency) => idempotency,
@@ -69,7 +69,7 @@ impl Engine {
             return Err(StartError::Draining.into());
         }
         let _in_use = core.graphs_in_use.read().await;
-        let row = core.ports.journal.run(id).await?;
+        let row = core.ports.store.run(id).await?;
         let row = row.ok_or(StepError::NoSuchRun(id))?;
         let RunAtStep { run, .. } = core.ended_step(id, step).await?;
         let now = core.ports.clock.now();
@@ -85,6 +85,7 @@ impl Engine {
             created_at: now,
             priority: row.priority,
             group: row.group,
+            group_limit: run.graph.group.as_ref().map(|group| group.at_once),
             origin: Some(format!("fork:{id}").into()),
         };
         let slot = AdmissionSlot::vacant(row.group.clone());
@@ -105,14 +106,14 @@ impl Engine {
         let core = &self.core;
         // Locked, so that no command reopens the run meanwhile.
         let _lock = core.live_runs.lock(id).await;
-        let row = core.ports.journal.run(id).await?;
+        let row = core.ports.store.run(id).await?;
         let row = row.ok_or(DeleteRunError::NoSuchRun(id))?;
         let live = core.live(id);
         let is_active = live.is_some_and(|live| live.read(|run| !run.status.is_over()));
         if is_active || !row.status.is_over() {
             return Err(DeleteRunError::NotOver(id));
         }
-        match core.ports.journal.delete_runs(vec![id]).await? {
+        match core.ports.store.delete_runs(vec![id]).await? {
             0 => Err(DeleteRunError::NoSuchRun(id)),
             _ => Ok(()),
         }
@@ -224,7 +225,7 @@ impl Core {
         id: RunId,
         is_early: impl Fn(&Run) -> bool + Send,
     ) -> Result<Option<LoadedRun>, StepError> {
-        let row = self.ports.journal.run(id).await?;
+        let row = self.ports.store.run(id).await?;
         let mut high = row.ok_or(StepError::NoSuchRun(id))?.last_seq;
         // The wanted snapshot is after `low` and not after `high`, or it is `found`.
         let (mut low, mut found) = (0, None);

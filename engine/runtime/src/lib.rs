@@ -6,7 +6,7 @@
 //!
 //! # Ports
 //!
-//! The runtime reaches its surroundings only through the traits in [`ports`]: [`Journal`](ports::Journal) stores,
+//! The runtime reaches its surroundings only through the traits in [`ports`]: [`Store`](ports::Store) stores,
 //! [`Functions`](ports::Functions) calls functions, [`Clock`](ports::Clock) and [`Ids`](ports::Ids) supply time and ids,
 //! and [`Archive`](ports::Archive) receives exports.
 //!

@@ -124,7 +124,7 @@ impl Core {
         if slot.is_counted() && !self.admission.has_groups() {
             return Ok(slot);
         }
-        let row = self.ports.journal.run(run).await?;
+        let row = self.ports.store.run(run).await?;
         Ok(match row {
             Some(row) => slot.with(row.priority, row.group),
             None => slot,
@@ -165,7 +165,7 @@ impl Core {
         if let Some(loaded) = &mut loaded {
             loaded.charge = Some(self.memory.charge(loaded.run.memory_bytes()));
         }
-        if loaded.is_none() && of_run(id, self.ports.journal.run(id).await)?.is_some() {
+        if loaded.is_none() && of_run(id, self.ports.store.run(id).await)?.is_some() {
             return Err(damaged(id, "it has no events"));
         }
         Ok(loaded)
@@ -182,7 +182,7 @@ impl Core {
             tracing::warn!(run = %id, seq, %error, "a snapshot is damaged; reading the run from its first event");
             None
         };
-        let snapshot = match self.ports.journal.snapshot(id, until).await {
+        let snapshot = match self.ports.store.snapshot(id, until).await {
             Ok(Some(snapshot)) => snapshot,
             Ok(None) => return Ok(None),
             Err(StoreError::Damaged(error)) => return Ok(ignore(None, error)),
@@ -237,7 +237,7 @@ impl Core {
         'pages: loop {
             let after = run.as_ref().map_or(0, |run: &Run| run.seq);
             let limit = PAGE_LEN.min(until.saturating_sub(after));
-            let page = self.ports.journal.events(id, after, limit as usize);
+            let page = self.ports.store.events(id, after, limit as usize);
             let events = match limit {
                 0 => Vec::new(),
                 _ => of_run(id, page.await)?,
@@ -289,7 +289,7 @@ impl Core {
         if let Some(graph) = self.graphs.get(id, pins.functions) {
             return Ok(graph);
         }
-        let row = of_run(run, self.ports.journal.graph(id).await)?;
+        let row = of_run(run, self.ports.store.graph(id).await)?;
         let row = row.ok_or_else(|| damaged(run, format!("its graph {id} is not stored")))?;
         let graph = self.rebuild(id, &row.definition, pins.functions).await;
         graph.map_err(|found| damaged(run, summary(&found)))

@@ -121,7 +121,7 @@ impl Engine {
             }
         }
         for plugin in &removed {
-            self.core.ports.journal.delete_plugin(&plugin.digest).await?;
+            self.core.ports.store.delete_plugin(&plugin.digest).await?;
             self.core.ports.functions.remove(&plugin.digest);
         }
         self.core.usage.recount().await;
@@ -133,7 +133,7 @@ impl Core {
     /// Registers the stored component of a function for graphs and runs that are pinned to it. Returns the reason if it is
     /// not available.
     pub(crate) async fn register_exact(&self, function: &FunctionRef) -> Result<Option<String>, StoreError> {
-        Ok(match self.ports.journal.plugin(&function.digest).await {
+        Ok(match self.ports.store.plugin(&function.digest).await {
             Ok(Some(plugin)) => {
                 let registered = self.register_stored(plugin, true).await;
                 registered.err().map(|error| error.to_string())
@@ -161,12 +161,12 @@ impl Core {
 
     async fn register(&self, plugin: NewPlugin, active: bool) -> Result<PluginInfo, RegisterPluginError> {
         let component = plugin.component.clone();
-        let (journal, settings) = (&*self.ports.journal, &self.settings);
+        let (journal, settings) = (&*self.ports.store, &self.settings);
         let full = self.usage.reserve_component(journal, settings, component.len());
         if let Some(full) = full.await? {
             // A component that is stored already needs no further room.
             let digest = Digest::of(&component);
-            if self.ports.journal.plugin(&digest).await?.is_none() {
+            if self.ports.store.plugin(&digest).await?.is_none() {
                 return Err(full.into());
             }
         }
@@ -191,7 +191,7 @@ impl Core {
             component,
             added_at: self.ports.clock.now(),
         };
-        self.ports.journal.put_plugin(row).await?;
+        self.ports.store.put_plugin(row).await?;
         Ok(info)
     }
 
@@ -199,7 +199,7 @@ impl Core {
     async fn dependents(&self, plugins: &[Arc<PluginInfo>]) -> Result<PluginDependents, RemovePluginError> {
         let mut needs = PluginDependents::default();
         for plugin in plugins {
-            let graphs = self.ports.journal.graphs_with(&plugin.digest, MAX_NAMED).await?;
+            let graphs = self.ports.store.graphs_with(&plugin.digest, MAX_NAMED).await?;
             needs.graphs.extend(graphs);
         }
         needs.graphs.dedup();
@@ -212,7 +212,7 @@ impl Core {
             let filter = RunFilter::of_status(status);
             let mut before = None;
             loop {
-                let page = self.ports.journal.runs(filter.clone(), before, PAGE_LEN).await?;
+                let page = self.ports.store.runs(filter.clone(), before, PAGE_LEN).await?;
                 let Some(last) = page.last() else { break };
                 before = Some(last.position());
                 for row in &page {

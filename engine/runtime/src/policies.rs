@@ -28,7 +28,7 @@ impl Engine {
             name: name.into(),
             body: body.get().into(),
         };
-        ports.journal.put_policy(row).await?;
+        ports.store.put_policy(row).await?;
         ports.functions.set_policy(name, Some(body)).await?;
         Ok(self.policy(name))
     }
@@ -41,7 +41,7 @@ impl Engine {
         let ports = &self.core.ports;
         let _change = self.core.policy_change.lock().await;
         ports.functions.set_policy(name, None).await?;
-        Ok(ports.journal.delete_policy(name).await?)
+        Ok(ports.store.delete_policy(name).await?)
     }
 
     /// Restores the stored policies when the engine starts. Returns those that were refused, each with the reason.
@@ -52,7 +52,7 @@ impl Engine {
         let ports = &self.core.ports;
         let _change = self.core.policy_change.lock().await;
         let mut failed = Vec::new();
-        for PolicyRow { name, body } in ports.journal.policies().await? {
+        for PolicyRow { name, body } in ports.store.policies().await? {
             let set = match object::json(&body) {
                 Ok(body) => ports.functions.set_policy(&name, Some(body)).await,
                 Err(error) => {
@@ -72,6 +72,6 @@ impl Engine {
     /// # Errors
     /// If the store cannot be read.
     pub async fn stored_policy_count(&self) -> Result<usize, StoreError> {
-        Ok(self.core.ports.journal.policies().await?.len())
+        Ok(self.core.ports.store.policies().await?.len())
     }
 }

@@ -17,7 +17,7 @@ impl Engine {
         let mut report = RecoveryReport::default();
         self.register_stored_plugins(&mut report).await?;
         let core = &self.core;
-        let journal = &core.ports.journal;
+        let journal = &core.ports.store;
         let (groups, queued) = (journal.groups().await?, journal.queued().await?);
         report.queued = queued.len();
         core.admission.restore(groups, queued);
@@ -44,7 +44,7 @@ impl Engine {
     }
 
     async fn register_stored_plugins(&self, report: &mut RecoveryReport) -> Result<(), StoreError> {
-        let journal = &self.core.ports.journal;
+        let journal = &self.core.ports.store;
         for PluginSummary { digest, name, .. } in journal.active_plugins().await? {
             // One component at a time: all of them may be larger than the memory.
             let registered = match journal.plugin(&digest).await {

@@ -71,7 +71,7 @@ impl RetentionSweeper {
 
     /// Checks every run that may be old enough. Returns how many were deleted.
     async fn sweep(&self) -> Result<usize, StoreError> {
-        let journal = &self.core().ports.journal;
+        let journal = &self.core().ports.store;
         let now = self.core().ports.clock.now();
         let before = Timestamp(now.0.saturating_sub(self.shortest_ms).saturating_add(1));
         let (mut after, mut deleted, mut names) = (None, 0, HashMap::new());
@@ -104,7 +104,7 @@ impl RetentionSweeper {
         for row in page {
             let Some(ended) = row.finished_at else { continue };
             if self.retention.names_graphs() && !names.contains_key(&row.graph) {
-                let graph = self.core().ports.journal.graph(&row.graph).await?;
+                let graph = self.core().ports.store.graph(&row.graph).await?;
                 names.insert(row.graph.clone(), graph.and_then(|graph| graph.name));
             }
             let name = names.get(&row.graph).and_then(Option::as_deref);

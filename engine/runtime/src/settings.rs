@@ -4,12 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use heddle_kernel::Run;
 
-use crate::ports::{Clock, Functions, Ids, Journal};
+use crate::ports::{Clock, Functions, Ids, Store};
 
 /// The implementations of the ports.
 pub struct Ports {
-    /// Stores runs, graphs, plugins and everything else.
-    pub journal: Arc<dyn Journal>,
+    /// Stores everything that survives a restart.
+    pub store: Arc<dyn Store>,
     /// Registers components and calls their functions.
     pub functions: Arc<dyn Functions>,
     /// The source of the current time.

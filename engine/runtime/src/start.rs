@@ -13,7 +13,7 @@ use crate::{
     errors::StartError,
     idempotency::{IdempotencyGuard, KeyLookup},
     live_run::LiveRun,
-    ports::{Append, NewRun, QueuedRun, RunDisposition},
+    ports::{Append, EngineId, NewRun, QueuedRun, RunDisposition},
     results::Start,
     started_run::StartedRun,
 };
@@ -37,7 +37,7 @@ impl Engine {
         let core = &self.core;
         let keys = &core.idempotency_keys;
         let idempotency = match keys
-            .claim::<StartError>(&*core.ports.journal, None, start.key)
+            .claim::<StartError>(&*core.ports.store, None, start.key)
             .await?
         {
             KeyLookup::Applied(request) => return Ok(StartedRun::replayed(self, request.run)),
@@ -70,6 +70,7 @@ impl Engine {
             created_at: run.started_at,
             priority: start.priority.clamp(least, most),
             group: group.as_ref().map(|group| group.name.clone()),
+            group_limit: group.as_ref().map(|group| group.at_once),
             origin: start.origin,
         };
         run.recount_memory();
@@ -143,15 +144,18 @@ impl Engine {
                 run: id,
                 priority: row.priority,
                 group: row.group.clone(),
+                group_limit: row.group_limit,
             },
         };
-        core.ports.journal.append(Append {
+        core.ports.store.append(Append {
             run: id,
+            owner: EngineId::EXCLUSIVE,
             begins: Some(row),
             reopens: false,
             events,
             disposition: RunDisposition::Queued,
             requests: idempotency.iter().map(|guard| guard.result(id, last)).collect(),
+            commands: Vec::new(),
             snapshot: None,
             ack: Arc::new(ack),
         });

@@ -4,7 +4,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     errors::{CreateGraphError, ImportError, StorageLimitReached},
-    ports::{GraphRow, Journal, StoreError, Usage},
+    ports::{Catalog, GraphRow, StoreError, Usage},
     settings::Settings,
 };
 
@@ -43,7 +43,7 @@ impl UsageCounter {
     /// Stores a graph if the limits allow it. Returns whether the graph is new.
     pub(crate) async fn put_graph(
         &self,
-        journal: &dyn Journal,
+        catalog: &dyn Catalog,
         settings: &Settings,
         graph: GraphRow,
     ) -> Result<bool, PutError> {
@@ -52,14 +52,14 @@ impl UsageCounter {
             graph_bytes: graph.definition.len() as u64,
             ..Usage::default()
         };
-        if let Some(reached) = self.reserve(journal, settings, added).await? {
+        if let Some(reached) = self.reserve(catalog, settings, added).await? {
             // A graph that is stored already needs no further room.
-            return match journal.graph(&graph.id).await? {
-                Some(_) => Ok(journal.put_graph(graph).await?),
+            return match catalog.graph(&graph.id).await? {
+                Some(_) => Ok(catalog.put_graph(graph).await?),
                 None => Err(reached.into()),
             };
         }
-        let is_new = journal.put_graph(graph).await;
+        let is_new = catalog.put_graph(graph).await;
         if !matches!(is_new, Ok(true)) {
             self.cancel(added).await;
         }
@@ -69,7 +69,7 @@ impl UsageCounter {
     /// Reserves room for a component of `bytes`. Returns the limit that it would exceed, if any.
     pub(crate) async fn reserve_component(
         &self,
-        journal: &dyn Journal,
+        catalog: &dyn Catalog,
         settings: &Settings,
         bytes: usize,
     ) -> Result<Option<StorageLimitReached>, StoreError> {
@@ -78,7 +78,7 @@ impl UsageCounter {
             plugin_bytes: bytes as u64,
             ..Usage::default()
         };
-        self.reserve(journal, settings, added).await
+        self.reserve(catalog, settings, added).await
     }
 
     /// Has the store count again before the next reservation: something was deleted, or was stored already.
@@ -88,14 +88,14 @@ impl UsageCounter {
 
     async fn reserve(
         &self,
-        journal: &dyn Journal,
+        catalog: &dyn Catalog,
         settings: &Settings,
         added: Usage,
     ) -> Result<Option<StorageLimitReached>, StoreError> {
         let mut counted = self.0.lock().await;
         let now = match *counted {
             Some(now) => now,
-            None => journal.usage().await?,
+            None => catalog.usage().await?,
         };
         let then = Usage {
             plugins: now.plugins + added.plugins,

@@ -8,7 +8,11 @@ use std::{
 
 use heddle_kernel::RunId;
 
-use crate::{core::Core, memory::MEMORY_POLL_INTERVAL, ports::ReadError};
+use crate::{
+    core::Core,
+    memory::MEMORY_POLL_INTERVAL,
+    ports::{EngineId, OwnerError, ReadError},
+};
 
 /// How many runs are woken together.
 const WAKE_BATCH: usize = 256;
@@ -44,13 +48,15 @@ impl Core {
     }
 
     /// Wakes a batch of runs that are due. Returns how long to sleep before the next batch.
-    async fn wake_due_runs(self: &Arc<Self>, damaged: &mut HashSet<RunId>) -> Result<Duration, ReadError> {
+    async fn wake_due_runs(self: &Arc<Self>, damaged: &mut HashSet<RunId>) -> Result<Duration, OwnerError> {
         if self.memory.is_over() {
             return Ok(MEMORY_POLL_INTERVAL);
         }
-        let journal = &self.ports.journal;
+        let store = &self.ports.store;
         let now = self.ports.clock.now();
-        let due = journal.due(now, WAKE_BATCH + damaged.len()).await?;
+        let due = store
+            .claim_due(EngineId::EXCLUSIVE, now, WAKE_BATCH + damaged.len())
+            .await?;
         let mut woken = Vec::new();
         for id in due {
             if damaged.contains(&id) {
@@ -78,7 +84,7 @@ impl Core {
             let _ = tokio::time::timeout(WAKE_BATCH_TIMEOUT, continued).await;
             return Ok(Duration::ZERO);
         }
-        let next = journal.next_due().await?;
+        let next = store.next_due().await?;
         self.timers.set_earliest(next);
         let now = self.ports.clock.now();
         let left_ms = next.map(|next| next.0.saturating_sub(now.0).max(0).unsigned_abs());

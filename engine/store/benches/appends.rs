@@ -19,7 +19,9 @@ use std::{
 };
 
 use heddle_kernel::{Event, EventRecord, GraphId, Level, RunId, Status, Timestamp};
-use heddle_runtime::ports::{Ack, Append, AppendError, Journal, NewRun, RunDisposition, RunEnd};
+use heddle_runtime::ports::{
+    Ack, Append, AppendError, EngineId, Journal, NewRun, RunDisposition, RunEnd, Store,
+};
 use heddle_store::{SqliteJournal, SqliteSettings};
 use tokio::sync::oneshot;
 
@@ -105,11 +107,13 @@ async fn write(journal: Arc<SqliteJournal>, writer: u64, length: u64, until: Ins
         let (sender, durable) = oneshot::channel();
         journal.append(Append {
             run,
+            owner: EngineId::EXCLUSIVE,
             begins: (seq == 1).then(|| NewRun {
                 graph: graph.clone(),
                 created_at: at,
                 priority: 0,
                 group: None,
+                group_limit: None,
                 origin: None,
             }),
             reopens: false,
@@ -123,6 +127,7 @@ async fn write(journal: Arc<SqliteJournal>, writer: u64, length: u64, until: Ins
                 false => RunDisposition::Running,
             },
             requests: Vec::new(),
+            commands: Vec::new(),
             snapshot: None,
             ack: Arc::new(ChannelAck(Mutex::new(Some(sender)))),
         });

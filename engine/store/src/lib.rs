@@ -1,8 +1,8 @@
-//! The storage of Heddle: implementations of the runtime's port [`Journal`](heddle_runtime::ports::Journal).
+//! The storage of Heddle: implementations of the runtime's port [`Store`](heddle_runtime::ports::Store).
 //!
 //! [`SqliteJournal`] is the default. It keeps everything in one SQLite file. [`MemoryJournal`] is for tests: it loses
 //! everything with the process, checks its caller more strictly, and lets a test hold back or fail writes. Both pass the
-//! same contract suite (`tests/store/contract.rs`). No other crate names a database.
+//! same contract suite (`tests/store/contract`). No other crate names a database.
 //!
 //! # Tables of the SQLite store
 //!

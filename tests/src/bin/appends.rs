@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use heddle_runtime::ports::{Ack, AppendError, Journal, StoreError};
+use heddle_runtime::ports::{Ack, AppendError, Catalog, Journal, Store, StoreError};
 use heddle_store::{SqliteJournal, SqliteSettings};
 use heddle_tests::appends::{Report, Workload, graph};
 use tokio::sync::mpsc;

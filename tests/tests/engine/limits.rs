@@ -7,7 +7,7 @@ use heddle_kernel::{Digest, FailureKind, Status, Timestamp};
 use heddle_runtime::{
     CreateGraphError, Engine, ImportError, ReadError, RegisterPluginError, ScheduleError, ScheduleSpec,
     Settings, WhenSpec,
-    ports::{Journal, PluginRow},
+    ports::{Catalog, PluginRow},
 };
 use heddle_store::MemoryJournal;
 

@@ -9,7 +9,7 @@ use heddle_kernel::{
 };
 use heddle_runtime::{
     Engine, Ports, ScheduleError, ScheduleSpec, ScheduleView, Settings, WhenSpec,
-    ports::{Journal, RunRow},
+    ports::{Configuration, RunRow},
 };
 use heddle_store::MemoryJournal;
 use tokio::time::timeout;

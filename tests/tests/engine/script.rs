@@ -19,7 +19,7 @@ use heddle_json::{
 use heddle_kernel::{Event, Failure, FailureKind, Level, Outcome, Route, RunId, event::FunctionRef};
 use heddle_runtime::{
     Engine, Ports, RandomIds, RunView, Settings, Start, SystemClock, WatchItem,
-    ports::{Call, Journal},
+    ports::{Call, Store},
 };
 use heddle_store::MemoryJournal;
 use heddle_tests::functions::{FakeFunctions, Script};
@@ -237,13 +237,13 @@ impl Script for ScriptedCalls {
     }
 }
 
-pub(crate) fn engine<J: Journal>(journal: &Arc<J>, functions: &Arc<Scripted>, settings: Settings) -> Engine {
+pub(crate) fn engine<J: Store>(journal: &Arc<J>, functions: &Arc<Scripted>, settings: Settings) -> Engine {
     Engine::new(ports(journal, functions), settings)
 }
 
-pub(crate) fn ports<J: Journal>(journal: &Arc<J>, functions: &Arc<Scripted>) -> Ports {
+pub(crate) fn ports<J: Store>(journal: &Arc<J>, functions: &Arc<Scripted>) -> Ports {
     Ports {
-        journal: journal.clone(),
+        store: journal.clone(),
         functions: functions.clone(),
         clock: Arc::new(SystemClock),
         ids: Arc::new(RandomIds),

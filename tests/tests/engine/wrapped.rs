@@ -11,8 +11,9 @@ use std::{
 use futures_util::future::BoxFuture;
 use heddle_kernel::{Digest, EventRecord, GraphId, RunId, Timestamp};
 use heddle_runtime::ports::{
-    Append, AppendError, GraphRow, GraphSummary, Journal, PluginRow, PluginSummary, PolicyRow, QueuedRun,
-    Request, RunFilter, RunPosition, RunRow, RunSnapshot, ScheduleRow, SecretText, StoreError, Usage,
+    Append, AppendError, Catalog, Configuration, EngineId, GraphRow, GraphSummary, Journal, OwnerResult,
+    Ownership, PluginRow, PluginSummary, PolicyRow, QueuedRun, Request, RunFilter, RunPosition, RunRow,
+    RunSnapshot, ScheduleRow, SecretText, Store, StoreError, Usage,
 };
 
 pub(crate) struct Wrapped<J> {
@@ -25,7 +26,7 @@ pub(crate) struct Wrapped<J> {
     pub(crate) no_snapshots: bool,
 }
 
-impl<J: Journal> Wrapped<J> {
+impl<J: Store> Wrapped<J> {
     pub(crate) fn of(journal: J) -> Self {
         Self {
             journal,
@@ -51,7 +52,7 @@ fn damaged() -> StoreError {
     StoreError::Damaged("the sum of a row is another".to_owned())
 }
 
-impl<J: Journal> Journal for Wrapped<J> {
+impl<J: Store> Journal for Wrapped<J> {
     fn append(&self, append: Append) {
         match self.is_damaged(append.run) {
             true => append.ack.failed(AppendError::Damaged {
@@ -84,22 +85,6 @@ impl<J: Journal> Journal for Wrapped<J> {
         self.journal.request(run, key)
     }
 
-    fn put_graph(&self, graph: GraphRow) -> Answer<'_, bool> {
-        self.journal.put_graph(graph)
-    }
-
-    fn graph(&self, id: &GraphId) -> Answer<'_, Option<GraphRow>> {
-        self.journal.graph(id)
-    }
-
-    fn graph_named(&self, name: &str) -> Answer<'_, Option<GraphRow>> {
-        self.journal.graph_named(name)
-    }
-
-    fn graphs(&self, after: Option<i64>, limit: usize) -> Answer<'_, Vec<(i64, GraphSummary)>> {
-        self.journal.graphs(after, limit)
-    }
-
     fn run(&self, id: RunId) -> Answer<'_, Option<RunRow>> {
         self.journal.run(id)
     }
@@ -128,12 +113,26 @@ impl<J: Journal> Journal for Wrapped<J> {
         self.journal.delete_runs(runs)
     }
 
-    fn due(&self, now: Timestamp, limit: usize) -> Answer<'_, Vec<RunId>> {
-        self.journal.due(now, limit)
-    }
-
     fn next_due(&self) -> Answer<'_, Option<Timestamp>> {
         self.journal.next_due()
+    }
+}
+
+impl<J: Store> Catalog for Wrapped<J> {
+    fn put_graph(&self, graph: GraphRow) -> Answer<'_, bool> {
+        self.journal.put_graph(graph)
+    }
+
+    fn graph(&self, id: &GraphId) -> Answer<'_, Option<GraphRow>> {
+        self.journal.graph(id)
+    }
+
+    fn graph_named(&self, name: &str) -> Answer<'_, Option<GraphRow>> {
+        self.journal.graph_named(name)
+    }
+
+    fn graphs(&self, after: Option<i64>, limit: usize) -> Answer<'_, Vec<(i64, GraphSummary)>> {
+        self.journal.graphs(after, limit)
     }
 
     fn put_plugin(&self, plugin: PluginRow) -> Answer<'_, ()> {
@@ -171,7 +170,9 @@ impl<J: Journal> Journal for Wrapped<J> {
     fn delete_plugin(&self, digest: &Digest) -> Answer<'_, bool> {
         self.journal.delete_plugin(digest)
     }
+}
 
+impl<J: Store> Configuration for Wrapped<J> {
     fn put_policy(&self, policy: PolicyRow) -> Answer<'_, ()> {
         self.journal.put_policy(policy)
     }
@@ -203,7 +204,15 @@ impl<J: Journal> Journal for Wrapped<J> {
     fn schedules(&self) -> Answer<'_, Vec<ScheduleRow>> {
         self.journal.schedules()
     }
+}
 
+impl<J: Store> Ownership for Wrapped<J> {
+    fn claim_due(&self, engine: EngineId, now: Timestamp, limit: usize) -> OwnerResult<'_, Vec<RunId>> {
+        self.journal.claim_due(engine, now, limit)
+    }
+}
+
+impl<J: Store> Store for Wrapped<J> {
     fn health(&self) -> Result<(), StoreError> {
         self.journal.health()
     }

@@ -11,12 +11,12 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
 use heddle_kernel::{Digest, Event, EventRecord, GraphId, RunId, Timestamp};
 use heddle_runtime::ports::{
-    Ack, Append, AppendError, GraphRow, GraphSummary, Journal, PluginRow, PluginSummary, PolicyRow,
-    QueuedRun, Request, RunFilter, RunPosition, RunRow, RunSnapshot, ScheduleRow, SecretText, StoreError,
-    Usage,
+    Ack, Append, AppendError, Catalog, Configuration, EngineId, GraphRow, GraphSummary, Journal, OwnerError,
+    OwnerResult, Ownership, PluginRow, PluginSummary, PolicyRow, QueuedRun, Request, RunFilter, RunPosition,
+    RunRow, RunSnapshot, ScheduleRow, SecretText, Store, StoreError, Usage,
 };
 use heddle_store::MemoryJournal;
 use heddle_tests::random::Random;
@@ -325,24 +325,6 @@ impl Journal for Disk {
         self.read(move |kept| kept.request(run, &key))
     }
 
-    fn put_graph(&self, graph: GraphRow) -> Answer<'_, bool> {
-        self.write(move |kept| kept.put_graph(graph))
-    }
-
-    fn graph(&self, id: &GraphId) -> Answer<'_, Option<GraphRow>> {
-        let id = id.clone();
-        self.read(move |kept| kept.graph(&id))
-    }
-
-    fn graph_named(&self, name: &str) -> Answer<'_, Option<GraphRow>> {
-        let name = name.to_owned();
-        self.read(move |kept| kept.graph_named(&name))
-    }
-
-    fn graphs(&self, after: Option<i64>, limit: usize) -> Answer<'_, Vec<(i64, GraphSummary)>> {
-        self.read(move |kept| kept.graphs(after, limit))
-    }
-
     fn run(&self, id: RunId) -> Answer<'_, Option<RunRow>> {
         self.read(move |kept| kept.run(id))
     }
@@ -371,12 +353,28 @@ impl Journal for Disk {
         self.write(move |kept| kept.delete_runs(runs))
     }
 
-    fn due(&self, at: Timestamp, limit: usize) -> Answer<'_, Vec<RunId>> {
-        self.read(move |kept| kept.due(at, limit))
-    }
-
     fn next_due(&self) -> Answer<'_, Option<Timestamp>> {
         self.read(|kept| kept.next_due())
+    }
+}
+
+impl Catalog for Disk {
+    fn put_graph(&self, graph: GraphRow) -> Answer<'_, bool> {
+        self.write(move |kept| kept.put_graph(graph))
+    }
+
+    fn graph(&self, id: &GraphId) -> Answer<'_, Option<GraphRow>> {
+        let id = id.clone();
+        self.read(move |kept| kept.graph(&id))
+    }
+
+    fn graph_named(&self, name: &str) -> Answer<'_, Option<GraphRow>> {
+        let name = name.to_owned();
+        self.read(move |kept| kept.graph_named(&name))
+    }
+
+    fn graphs(&self, after: Option<i64>, limit: usize) -> Answer<'_, Vec<(i64, GraphSummary)>> {
+        self.read(move |kept| kept.graphs(after, limit))
     }
 
     fn put_plugin(&self, plugin: PluginRow) -> Answer<'_, ()> {
@@ -420,7 +418,9 @@ impl Journal for Disk {
         let digest = digest.clone();
         self.write(move |kept| kept.delete_plugin(&digest))
     }
+}
 
+impl Configuration for Disk {
     fn put_policy(&self, policy: PolicyRow) -> Answer<'_, ()> {
         self.write(move |kept| kept.put_policy(policy))
     }
@@ -456,7 +456,23 @@ impl Journal for Disk {
     fn schedules(&self) -> Answer<'_, Vec<ScheduleRow>> {
         self.read(|kept| kept.schedules())
     }
+}
 
+impl Ownership for Disk {
+    fn claim_due(&self, engine: EngineId, at: Timestamp, limit: usize) -> OwnerResult<'_, Vec<RunId>> {
+        let due = self.read(move |kept| {
+            let due = kept.claim_due(engine, at, limit);
+            due.map_err(|error| match error {
+                OwnerError::Store(error) => error,
+                OwnerError::Fenced => unreachable!("one engine uses this disk"),
+            })
+            .boxed()
+        });
+        due.map_err(OwnerError::from).boxed()
+    }
+}
+
+impl Store for Disk {
     fn health(&self) -> Result<(), StoreError> {
         match self.state().full {
             true => Err(full()),

@@ -306,7 +306,7 @@ impl Life<'_> {
         tokio::spawn(self.disk.clone().work());
         let engine = Engine::new(
             Ports {
-                journal: self.disk.clone(),
+                store: self.disk.clone(),
                 functions: Arc::new(FakeFunctions(SimulatedFunctions {
                     world: self.world.clone(),
                     disk: self.disk.clone(),

@@ -4,13 +4,13 @@ use std::{fs, io::Write, path::Path};
 
 use anyhow::{Context, bail};
 use heddle_host::CacheKey;
-use heddle_runtime::ports::{Journal, SecretText};
+use heddle_runtime::ports::{Configuration, SecretText};
 
 /// The key's name in the store.
 const NAME: &str = "cache-key";
 
 /// The key in the store. If there is none, creates it.
-pub(super) async fn in_store(journal: &impl Journal) -> anyhow::Result<CacheKey> {
+pub(super) async fn in_store(journal: &impl Configuration) -> anyhow::Result<CacheKey> {
     let stored = journal.secret(NAME).await;
     let stored = stored.context("cannot read the cache key from the store")?;
     if let Some(key) = stored.and_then(|SecretText(text)| CacheKey::from_text(&text)) {

@@ -105,6 +105,9 @@ impl Admission {
             }
             for run in queued {
                 queue.queued += 1;
+                if let (Some(group), Some(limit)) = (&run.group, run.group_limit) {
+                    queue.set_group_limit(group, limit);
+                }
                 queue.enqueue(run);
             }
         });
@@ -154,6 +157,7 @@ impl Admission {
                         run: live.id,
                         priority: slot.priority,
                         group: slot.group.clone(),
+                        group_limit: None,
                     });
                 }
                 if std::mem::take(&mut slot.is_counted)

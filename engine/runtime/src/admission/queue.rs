@@ -186,6 +186,7 @@ impl AdmissionQueue {
             run: *run,
             priority: *priority,
             group: group.clone(),
+            group_limit: group.as_ref().and_then(|name| self.groups.get(name)?.limit),
         };
         self.in_flight += 1;
         if let Some(group) = run.group.as_ref().and_then(|name| self.groups.get_mut(name)) {
@@ -317,6 +318,7 @@ mod tests {
             run: run(n),
             priority: 0,
             group: group.map(Arc::from),
+            group_limit: None,
         });
     }
 
@@ -340,6 +342,7 @@ mod tests {
                 run: run(n),
                 priority,
                 group: group.map(|group| group.name.clone()),
+                group_limit: None,
             });
         }
         entry
@@ -413,6 +416,7 @@ mod tests {
                 run: run(n),
                 priority: 0,
                 group: None,
+                group_limit: None,
             };
             queue.enqueue_reserved(queued, 50);
         }
@@ -428,6 +432,7 @@ mod tests {
             run: run(1),
             priority: 0,
             group: None,
+            group_limit: None,
         });
         assert_eq!(take_all(&mut queue), [2]);
         assert_eq!(queue.queued_bytes, 0);
@@ -468,6 +473,7 @@ mod tests {
             run: run(2),
             priority: 0,
             group: Some("a".into()),
+            group_limit: None,
         });
         admit(&mut queue, 4, 8, Some(&a));
         assert_eq!(queue.queued, 2);

@@ -316,7 +316,7 @@ impl Driver {
     }
 
     fn flush(&mut self) {
-        self.buffer.flush(&*self.core.ports.journal, &self.live);
+        self.buffer.flush(&*self.core.ports.store, &self.live);
     }
 
     /// Waits for the disk if the run is too far ahead of it, since these events are held in memory. False if they never

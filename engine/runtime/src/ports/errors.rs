@@ -2,6 +2,8 @@
 
 use heddle_kernel::RunId;
 
+use super::rows::Request;
+
 /// Why the store could not answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
@@ -22,7 +24,7 @@ pub enum AppendError {
     /// The store cannot write at the moment, so the new run was not created.
     #[error("{0}")]
     Unavailable(StoreError),
-    /// The events do not follow the last durable event: another engine has written to the run.
+    /// The events do not follow the last durable event, or another engine owns the run.
     #[error("the journal of run {run} is at another position: {message}")]
     Conflict {
         /// The id of the run.
@@ -38,6 +40,13 @@ pub enum AppendError {
         /// The damage that the store found.
         message: String,
     },
+    /// A request of this append was answered before, by an append of this engine or of another one. Nothing of this append
+    /// is stored, and the run is otherwise unharmed.
+    #[error("a request with the key `{}` was answered before", .0.key)]
+    DuplicateRequest(Box<Request>),
+    /// The engine's lease has ended, and other engines execute its runs.
+    #[error("the engine's lease has ended, and other engines execute its runs")]
+    Fenced,
     /// The store was closed.
     #[error("the store is closed")]
     Closed,

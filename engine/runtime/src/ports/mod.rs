@@ -1,20 +1,29 @@
 //! The ports: what the runtime needs from its surroundings.
 //!
-//! - [`Journal`] stores runs, graphs, plugins, policies and schedules (`journal.rs`, rows in `rows.rs`).
+//! - [`Store`] is everything that survives a restart. It has four parts: [`Journal`] (runs and events), [`Catalog`]
+//!   (graphs and plugins), [`Configuration`] (policies, secrets and schedules) and [`Ownership`] (which engine executes
+//!   which run). The rows are in `rows.rs`.
 //! - [`Functions`] registers components and calls their functions (`functions.rs`).
 //! - [`Clock`] and [`Ids`] make time and ids arguments, so that tests can control both.
 //! - [`Archive`] receives exports of runs before retention deletes the runs.
 
+mod catalog;
+mod configuration;
 mod errors;
 mod functions;
 mod journal;
 mod list;
+mod ownership;
 mod rows;
+mod store;
 
 use futures_util::{future::BoxFuture, stream::BoxStream};
 use heddle_kernel::{RunId, Timestamp};
 
-pub use self::{errors::*, functions::*, journal::*, list::*, rows::*};
+pub use self::{
+    catalog::*, configuration::*, errors::*, functions::*, journal::*, list::*, ownership::*, rows::*,
+    store::*,
+};
 
 /// The port to the system clock.
 pub trait Clock: Send + Sync + 'static {

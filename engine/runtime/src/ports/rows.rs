@@ -56,6 +56,8 @@ pub struct NewRun {
     pub priority: i32,
     /// The group whose limit the run counts toward.
     pub group: Option<Arc<str>>,
+    /// How many runs of the group may be active, as the run's graph has it. Set if `group` is.
+    pub group_limit: Option<u32>,
     /// What created the run, unless a client's start request did: `schedule:NAME`, `fork:RUN` or `import`.
     pub origin: Option<Arc<str>>,
 }
@@ -121,6 +123,8 @@ pub struct QueuedRun {
     pub priority: i32,
     /// The group whose limit the run counts toward.
     pub group: Option<Arc<str>>,
+    /// As in [`NewRun`]. `None` for a run that was stored before limits were recorded.
+    pub group_limit: Option<u32>,
 }
 
 /// For each group, the number of its runs that have started and not ended.

@@ -94,7 +94,7 @@ impl Scheduler {
     }
 
     async fn load(&mut self) -> Result<(), StoreError> {
-        for ScheduleRow { name, body } in self.core().ports.journal.schedules().await? {
+        for ScheduleRow { name, body } in self.core().ports.store.schedules().await? {
             let stored: Result<StoredSchedule, _> = serde_json::from_str(&body);
             let entry = stored
                 .map_err(|error| error.to_string())
@@ -253,7 +253,7 @@ impl Scheduler {
 
     async fn delete(&mut self, name: &str) -> Result<(), ScheduleError> {
         // A damaged schedule, which is only in the store, can be deleted as well.
-        let was_stored = self.core().ports.journal.delete_schedule(name).await?;
+        let was_stored = self.core().ports.store.delete_schedule(name).await?;
         match self.all.remove(name).is_some() || was_stored {
             true => Ok(()),
             false => Err(ScheduleError::NoSuchSchedule(name.to_owned())),
@@ -383,7 +383,7 @@ impl Engine {
             return Ok(false);
         }
         // A run without a row had ended and was deleted.
-        let row = self.core.ports.journal.run(run).await?;
+        let row = self.core.ports.store.run(run).await?;
         entry.last_run_ended = row.is_none_or(|row| row.status.is_over());
         Ok(!entry.last_run_ended)
     }
@@ -416,7 +416,7 @@ impl Engine {
             name: name.clone(),
             body: body.into(),
         };
-        self.core.ports.journal.put_schedule(row).await
+        self.core.ports.store.put_schedule(row).await
     }
 }
 

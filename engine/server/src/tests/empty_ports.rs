@@ -19,22 +19,6 @@ impl Journal for EmptyPorts {
     fn append(&self, append: Append) {
         append.ack.failed(AppendError::Closed);
     }
-    fn put_graph(&self, _: GraphRow) -> BoxFuture<'_, Result<bool, StoreError>> {
-        now(Ok(true))
-    }
-    fn graph(&self, _: &GraphId) -> BoxFuture<'_, Result<Option<GraphRow>, StoreError>> {
-        now(Ok(None))
-    }
-    fn graph_named(&self, _: &str) -> BoxFuture<'_, Result<Option<GraphRow>, StoreError>> {
-        now(Ok(None))
-    }
-    fn graphs(
-        &self,
-        _: Option<i64>,
-        _: usize,
-    ) -> BoxFuture<'_, Result<Vec<(i64, GraphSummary)>, StoreError>> {
-        panic!("a bug in a handler, with its insides")
-    }
     fn run(&self, _: RunId) -> BoxFuture<'_, Result<Option<RunRow>, StoreError>> {
         now(Ok(None))
     }
@@ -49,22 +33,10 @@ impl Journal for EmptyPorts {
     fn unfinished(&self) -> BoxFuture<'_, Result<Vec<RunId>, StoreError>> {
         now(Ok(Vec::new()))
     }
-    fn due(&self, _: Timestamp, _: usize) -> BoxFuture<'_, Result<Vec<RunId>, StoreError>> {
-        now(Ok(Vec::new()))
-    }
     fn next_due(&self) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
         now(Ok(None))
     }
     fn events(&self, _: RunId, _: u64, _: usize) -> BoxFuture<'_, Result<Vec<Arc<EventRecord>>, StoreError>> {
-        now(Ok(Vec::new()))
-    }
-    fn put_plugin(&self, _: PluginRow) -> BoxFuture<'_, Result<(), StoreError>> {
-        now(Ok(()))
-    }
-    fn plugin(&self, _: &Digest) -> BoxFuture<'_, Result<Option<PluginRow>, StoreError>> {
-        now(Ok(None))
-    }
-    fn active_plugins(&self) -> BoxFuture<'_, Result<Vec<PluginSummary>, StoreError>> {
         now(Ok(Vec::new()))
     }
     fn snapshot(&self, _: RunId, _: u64) -> BoxFuture<'_, Result<Option<RunSnapshot>, StoreError>> {
@@ -90,13 +62,32 @@ impl Journal for EmptyPorts {
     fn delete_runs(&self, _: Vec<RunId>) -> BoxFuture<'_, Result<usize, StoreError>> {
         now(Ok(0))
     }
-    fn put_schedule(&self, _: ScheduleRow) -> BoxFuture<'_, Result<(), StoreError>> {
+}
+
+impl Catalog for EmptyPorts {
+    fn put_graph(&self, _: GraphRow) -> BoxFuture<'_, Result<bool, StoreError>> {
+        now(Ok(true))
+    }
+    fn graph(&self, _: &GraphId) -> BoxFuture<'_, Result<Option<GraphRow>, StoreError>> {
+        now(Ok(None))
+    }
+    fn graph_named(&self, _: &str) -> BoxFuture<'_, Result<Option<GraphRow>, StoreError>> {
+        now(Ok(None))
+    }
+    fn graphs(
+        &self,
+        _: Option<i64>,
+        _: usize,
+    ) -> BoxFuture<'_, Result<Vec<(i64, GraphSummary)>, StoreError>> {
+        panic!("a bug in a handler, with its insides")
+    }
+    fn put_plugin(&self, _: PluginRow) -> BoxFuture<'_, Result<(), StoreError>> {
         now(Ok(()))
     }
-    fn delete_schedule(&self, _: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
-        now(Ok(false))
+    fn plugin(&self, _: &Digest) -> BoxFuture<'_, Result<Option<PluginRow>, StoreError>> {
+        now(Ok(None))
     }
-    fn schedules(&self) -> BoxFuture<'_, Result<Vec<ScheduleRow>, StoreError>> {
+    fn active_plugins(&self) -> BoxFuture<'_, Result<Vec<PluginSummary>, StoreError>> {
         now(Ok(Vec::new()))
     }
     fn graphs_with(&self, _: &Digest, _: usize) -> BoxFuture<'_, Result<Vec<GraphId>, StoreError>> {
@@ -117,6 +108,18 @@ impl Journal for EmptyPorts {
     fn delete_plugin(&self, _: &Digest) -> BoxFuture<'_, Result<bool, StoreError>> {
         now(Ok(false))
     }
+}
+
+impl Configuration for EmptyPorts {
+    fn put_schedule(&self, _: ScheduleRow) -> BoxFuture<'_, Result<(), StoreError>> {
+        now(Ok(()))
+    }
+    fn delete_schedule(&self, _: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
+        now(Ok(false))
+    }
+    fn schedules(&self) -> BoxFuture<'_, Result<Vec<ScheduleRow>, StoreError>> {
+        now(Ok(Vec::new()))
+    }
     fn put_policy(&self, _: PolicyRow) -> BoxFuture<'_, Result<(), StoreError>> {
         now(Ok(()))
     }
@@ -132,6 +135,15 @@ impl Journal for EmptyPorts {
     fn secret(&self, _: &str) -> BoxFuture<'_, Result<Option<SecretText>, StoreError>> {
         now(Ok(None))
     }
+}
+
+impl Ownership for EmptyPorts {
+    fn claim_due(&self, _: EngineId, _: Timestamp, _: usize) -> OwnerResult<'_, Vec<RunId>> {
+        now(Ok(Vec::new()))
+    }
+}
+
+impl Store for EmptyPorts {
     fn health(&self) -> Result<(), StoreError> {
         Err(StoreError::Unavailable("the disk is full".to_owned()))
     }

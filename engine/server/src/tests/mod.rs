@@ -27,7 +27,7 @@ struct Server {
 impl Server {
     async fn start(settings: ServerSettings) -> Self {
         let ports = Ports {
-            journal: Arc::new(EmptyPorts),
+            store: Arc::new(EmptyPorts),
             functions: Arc::new(EmptyPorts),
             clock: Arc::new(SystemClock),
             ids: Arc::new(RandomIds),

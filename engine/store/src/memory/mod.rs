@@ -15,9 +15,9 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 use heddle_json::object::json;
 use heddle_kernel::{Digest, EventRecord, GraphId, RunId, Status, Timestamp};
 use heddle_runtime::ports::{
-    Append, AppendError, GraphRow, GraphSummary, GroupCounts, Journal, PluginRow, PluginSummary, PolicyRow,
-    QueuedRun, Request, RunFilter, RunPosition, RunRow, RunSnapshot, ScheduleRow, SecretText, StoreError,
-    Usage,
+    Append, AppendError, Catalog, Configuration, EngineId, GraphRow, GraphSummary, GroupCounts, Journal,
+    OwnerResult, Ownership, PluginRow, PluginSummary, PolicyRow, QueuedRun, Request, RunFilter, RunPosition,
+    RunRow, RunSnapshot, ScheduleRow, SecretText, Store, StoreError, Usage,
 };
 use tokio::sync::oneshot;
 
@@ -184,6 +184,121 @@ impl Journal for MemoryJournal {
             .change(|state| state.queue.push_back(Job::Append(append.into(), texts)));
     }
 
+    fn run(&self, id: RunId) -> BoxFuture<'_, Result<Option<RunRow>, StoreError>> {
+        self.read(|tables| Ok(tables.runs.get(&id).map(|run| tables.row(run))))
+    }
+
+    fn runs(
+        &self,
+        filter: RunFilter,
+        before: Option<RunPosition>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<RunRow>, StoreError>> {
+        self.read(|tables| {
+            let rows = tables.runs.values().map(|run| tables.row(run));
+            let fits =
+                rows.filter(|row| before.is_none_or(|before| row.position() < before) && filter.fits(row));
+            let mut found: Vec<RunRow> = fits.collect();
+            found.sort_by_key(|row| std::cmp::Reverse(row.position()));
+            Ok(found.into_iter().take(limit).map(RunRow::listed).collect())
+        })
+    }
+
+    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<RunId>, StoreError>> {
+        self.read(|tables| {
+            let rows = tables.runs.values().map(|run| &run.row);
+            let running = rows.filter(|row| row.status == Status::Running);
+            Ok(running.map(|row| row.id).collect())
+        })
+    }
+
+    fn next_due(&self) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
+        self.read(|tables| Ok(tables.due.first().map(|(at, _)| *at)))
+    }
+
+    fn events(
+        &self,
+        run: RunId,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Arc<EventRecord>>, StoreError>> {
+        self.read(|tables| {
+            let texts = tables.runs.get(&run).map_or(&[][..], |run| &run.events);
+            let after = usize::try_from(after).unwrap_or(usize::MAX);
+            let mut bytes = 0;
+            let page = texts.iter().skip(after).take(limit).take_while(|text| {
+                let fits = bytes < PAGE_BYTES;
+                bytes += text.len();
+                fits
+            });
+            let damaged = |error| StoreError::Damaged(format!("run {run}: {error}"));
+            page.map(|text| serde_json::from_str(text).map(Arc::new).map_err(damaged))
+                .collect()
+        })
+    }
+
+    fn snapshot(&self, run: RunId, until: u64) -> BoxFuture<'_, Result<Option<RunSnapshot>, StoreError>> {
+        self.read(|tables| {
+            let taken = tables
+                .runs
+                .get(&run)
+                .and_then(|run| run.snapshots.range(..=until).next_back());
+            let damaged = |error| StoreError::Damaged(format!("run {run}: {error}"));
+            let read = |(seq, text): (&u64, &String)| {
+                let body = json(text).map_err(damaged)?;
+                Ok(RunSnapshot { seq: *seq, body })
+            };
+            taken.map(read).transpose()
+        })
+    }
+
+    fn request(&self, run: Option<RunId>, key: &str) -> BoxFuture<'_, Result<Option<Request>, StoreError>> {
+        self.read(|tables| Ok(tables.requests.get(&(run, key.into())).cloned()))
+    }
+
+    fn queued(&self) -> BoxFuture<'_, Result<Vec<QueuedRun>, StoreError>> {
+        self.read(|tables| {
+            let rows = tables.runs.values().map(|run| &run.row);
+            let queued = rows.filter(|row| row.status == Status::Queued);
+            let mut queued: Vec<_> = queued
+                .map(|row| QueuedRun {
+                    run: row.id,
+                    priority: row.priority,
+                    group: row.group.clone(),
+                    group_limit: None,
+                })
+                .collect();
+            // A stable sort: runs of the same priority stay in the order of their ids.
+            queued.sort_by_key(|queued| std::cmp::Reverse(queued.priority));
+            Ok(queued)
+        })
+    }
+
+    fn groups(&self) -> BoxFuture<'_, Result<GroupCounts, StoreError>> {
+        self.read(|tables| Ok(tables.groups()))
+    }
+
+    fn runs_before(
+        &self,
+        before: Timestamp,
+        after: Option<RunId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<RunRow>, StoreError>> {
+        self.read(|tables| {
+            let began = tables
+                .runs
+                .values()
+                .filter(|run| run.row.created_at < before && after.is_none_or(|after| run.row.id > after));
+            Ok(began.take(limit).map(|run| tables.row(run).listed()).collect())
+        })
+    }
+
+    fn delete_runs(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<usize, StoreError>> {
+        self.submit(|answer| Job::DeleteRuns(runs, answer))
+    }
+}
+
+impl Catalog for MemoryJournal {
     fn put_graph(&self, graph: GraphRow) -> BoxFuture<'_, Result<bool, StoreError>> {
         self.change(|tables| tables.put_graph(graph))
     }
@@ -223,66 +338,6 @@ impl Journal for MemoryJournal {
             graphs.reverse();
             graphs.truncate(limit);
             Ok(graphs)
-        })
-    }
-
-    fn run(&self, id: RunId) -> BoxFuture<'_, Result<Option<RunRow>, StoreError>> {
-        self.read(|tables| Ok(tables.runs.get(&id).map(|run| tables.row(run))))
-    }
-
-    fn runs(
-        &self,
-        filter: RunFilter,
-        before: Option<RunPosition>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<RunRow>, StoreError>> {
-        self.read(|tables| {
-            let rows = tables.runs.values().map(|run| tables.row(run));
-            let fits =
-                rows.filter(|row| before.is_none_or(|before| row.position() < before) && filter.fits(row));
-            let mut found: Vec<RunRow> = fits.collect();
-            found.sort_by_key(|row| std::cmp::Reverse(row.position()));
-            Ok(found.into_iter().take(limit).map(RunRow::listed).collect())
-        })
-    }
-
-    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<RunId>, StoreError>> {
-        self.read(|tables| {
-            let rows = tables.runs.values().map(|run| &run.row);
-            let running = rows.filter(|row| row.status == Status::Running);
-            Ok(running.map(|row| row.id).collect())
-        })
-    }
-
-    fn due(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<RunId>, StoreError>> {
-        self.read(|tables| {
-            let due = tables.due.iter().take_while(|(at, _)| *at <= now);
-            Ok(due.map(|(_, run)| *run).take(limit).collect())
-        })
-    }
-
-    fn next_due(&self) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
-        self.read(|tables| Ok(tables.due.first().map(|(at, _)| *at)))
-    }
-
-    fn events(
-        &self,
-        run: RunId,
-        after: u64,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Arc<EventRecord>>, StoreError>> {
-        self.read(|tables| {
-            let texts = tables.runs.get(&run).map_or(&[][..], |run| &run.events);
-            let after = usize::try_from(after).unwrap_or(usize::MAX);
-            let mut bytes = 0;
-            let page = texts.iter().skip(after).take(limit).take_while(|text| {
-                let fits = bytes < PAGE_BYTES;
-                bytes += text.len();
-                fits
-            });
-            let damaged = |error| StoreError::Damaged(format!("run {run}: {error}"));
-            page.map(|text| serde_json::from_str(text).map(Arc::new).map_err(damaged))
-                .collect()
         })
     }
 
@@ -351,66 +406,9 @@ impl Journal for MemoryJournal {
                 .collect())
         })
     }
+}
 
-    fn snapshot(&self, run: RunId, until: u64) -> BoxFuture<'_, Result<Option<RunSnapshot>, StoreError>> {
-        self.read(|tables| {
-            let taken = tables
-                .runs
-                .get(&run)
-                .and_then(|run| run.snapshots.range(..=until).next_back());
-            let damaged = |error| StoreError::Damaged(format!("run {run}: {error}"));
-            let read = |(seq, text): (&u64, &String)| {
-                let body = json(text).map_err(damaged)?;
-                Ok(RunSnapshot { seq: *seq, body })
-            };
-            taken.map(read).transpose()
-        })
-    }
-
-    fn request(&self, run: Option<RunId>, key: &str) -> BoxFuture<'_, Result<Option<Request>, StoreError>> {
-        self.read(|tables| Ok(tables.requests.get(&(run, key.into())).cloned()))
-    }
-
-    fn queued(&self) -> BoxFuture<'_, Result<Vec<QueuedRun>, StoreError>> {
-        self.read(|tables| {
-            let rows = tables.runs.values().map(|run| &run.row);
-            let queued = rows.filter(|row| row.status == Status::Queued);
-            let mut queued: Vec<_> = queued
-                .map(|row| QueuedRun {
-                    run: row.id,
-                    priority: row.priority,
-                    group: row.group.clone(),
-                })
-                .collect();
-            // A stable sort: runs of the same priority stay in the order of their ids.
-            queued.sort_by_key(|queued| std::cmp::Reverse(queued.priority));
-            Ok(queued)
-        })
-    }
-
-    fn groups(&self) -> BoxFuture<'_, Result<GroupCounts, StoreError>> {
-        self.read(|tables| Ok(tables.groups()))
-    }
-
-    fn runs_before(
-        &self,
-        before: Timestamp,
-        after: Option<RunId>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<RunRow>, StoreError>> {
-        self.read(|tables| {
-            let began = tables
-                .runs
-                .values()
-                .filter(|run| run.row.created_at < before && after.is_none_or(|after| run.row.id > after));
-            Ok(began.take(limit).map(|run| tables.row(run).listed()).collect())
-        })
-    }
-
-    fn delete_runs(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<usize, StoreError>> {
-        self.submit(|answer| Job::DeleteRuns(runs, answer))
-    }
-
+impl Configuration for MemoryJournal {
     fn put_schedule(&self, schedule: ScheduleRow) -> BoxFuture<'_, Result<(), StoreError>> {
         self.put(|tables| drop(tables.schedules.insert(schedule.name, schedule.body)))
     }
@@ -458,7 +456,19 @@ impl Journal for MemoryJournal {
             Ok(rows.collect())
         })
     }
+}
 
+impl Ownership for MemoryJournal {
+    fn claim_due(&self, _: EngineId, now: Timestamp, limit: usize) -> OwnerResult<'_, Vec<RunId>> {
+        let due = self.read(|tables| {
+            let due = tables.due.iter().take_while(|(at, _)| *at <= now);
+            Ok(due.map(|(_, run)| *run).take(limit).collect())
+        });
+        Box::pin(async move { Ok(due.await?) })
+    }
+}
+
+impl Store for MemoryJournal {
     fn health(&self) -> Result<(), StoreError> {
         let state = self.shared.state();
         match &state.stalled {

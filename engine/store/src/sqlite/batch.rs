@@ -497,6 +497,7 @@ mod tests {
                 created_at,
                 priority: 0,
                 group: None,
+                group_limit: None,
                 origin: None,
             }),
             reopens: false,

@@ -22,9 +22,9 @@ use std::{
 use futures_util::future::BoxFuture;
 use heddle_kernel::{Digest, EventRecord, GraphId, RunId, Timestamp};
 use heddle_runtime::ports::{
-    Append, AppendError, GraphRow, GraphSummary, GroupCounts, Journal, PluginRow, PluginSummary, PolicyRow,
-    QueuedRun, Request, RunFilter, RunPosition, RunRow, RunSnapshot, ScheduleRow, SecretText, StoreError,
-    Usage,
+    Append, AppendError, Catalog, Configuration, EngineId, GraphRow, GraphSummary, GroupCounts, Journal,
+    OwnerResult, Ownership, PluginRow, PluginSummary, PolicyRow, QueuedRun, Request, RunFilter, RunPosition,
+    RunRow, RunSnapshot, ScheduleRow, SecretText, Store, StoreError, Usage,
 };
 use rusqlite::ErrorCode;
 use tokio::sync::oneshot;
@@ -162,34 +162,6 @@ impl Journal for SqliteJournal {
         }
     }
 
-    fn put_graph(&self, graph: GraphRow) -> BoxFuture<'_, Result<bool, StoreError>> {
-        self.submit(|answer| Job::Graph(graph, answer))
-    }
-
-    fn graph(&self, id: &GraphId) -> BoxFuture<'_, Result<Option<GraphRow>, StoreError>> {
-        let id = id.clone();
-        Box::pin(self.readers.with(move |connection| read::graph(connection, &id)))
-    }
-
-    fn graph_named(&self, name: &str) -> BoxFuture<'_, Result<Option<GraphRow>, StoreError>> {
-        let name = name.to_owned();
-        Box::pin(
-            self.readers
-                .with(move |connection| read::graph_named(connection, &name)),
-        )
-    }
-
-    fn graphs(
-        &self,
-        after: Option<i64>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<(i64, GraphSummary)>, StoreError>> {
-        Box::pin(
-            self.readers
-                .with(move |connection| read::graphs(connection, after, limit)),
-        )
-    }
-
     fn run(&self, id: RunId) -> BoxFuture<'_, Result<Option<RunRow>, StoreError>> {
         Box::pin(self.readers.with(move |connection| read::run(connection, id)))
     }
@@ -210,13 +182,6 @@ impl Journal for SqliteJournal {
         Box::pin(self.readers.with(read::unfinished))
     }
 
-    fn due(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<RunId>, StoreError>> {
-        Box::pin(
-            self.readers
-                .with(move |connection| read::due(connection, now, limit)),
-        )
-    }
-
     fn next_due(&self) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
         Box::pin(self.readers.with(read::next_due))
     }
@@ -231,63 +196,6 @@ impl Journal for SqliteJournal {
             self.readers
                 .with(move |connection| read::events(connection, run, after, limit)),
         )
-    }
-
-    fn put_plugin(&self, plugin: PluginRow) -> BoxFuture<'_, Result<(), StoreError>> {
-        let written = self.submit(|answer| Job::Plugin(plugin, answer));
-        Box::pin(async move { written.await.map(|_| ()) })
-    }
-
-    fn plugin(&self, digest: &Digest) -> BoxFuture<'_, Result<Option<PluginRow>, StoreError>> {
-        let digest = digest.clone();
-        Box::pin(
-            self.readers
-                .with(move |connection| read::plugin(connection, &digest)),
-        )
-    }
-
-    fn graphs_with(&self, digest: &Digest, limit: usize) -> BoxFuture<'_, Result<Vec<GraphId>, StoreError>> {
-        let digest = digest.clone();
-        Box::pin(
-            self.readers
-                .with(move |connection| read::graphs_with(connection, &digest, limit)),
-        )
-    }
-
-    fn graphs_naming(&self, graph: &str, limit: usize) -> BoxFuture<'_, Result<Vec<GraphId>, StoreError>> {
-        let named = crate::codec::graph_reference(graph);
-        Box::pin(
-            self.readers
-                .with(move |connection| read::graphs_naming(connection, &named, limit)),
-        )
-    }
-
-    fn run_naming(
-        &self,
-        graph: &GraphId,
-        after: i64,
-    ) -> BoxFuture<'_, Result<(Option<RunId>, i64), StoreError>> {
-        let graph = graph.clone();
-        Box::pin(
-            self.readers
-                .with(move |connection| read::run_naming(connection, &graph, after)),
-        )
-    }
-
-    fn delete_graph(&self, id: &GraphId) -> BoxFuture<'_, Result<bool, StoreError>> {
-        self.submit(|answer| Job::DeleteGraph(id.clone(), answer))
-    }
-
-    fn usage(&self) -> BoxFuture<'_, Result<Usage, StoreError>> {
-        Box::pin(self.readers.with(read::usage))
-    }
-
-    fn delete_plugin(&self, digest: &Digest) -> BoxFuture<'_, Result<bool, StoreError>> {
-        self.submit(|answer| Job::DeletePlugin(digest.clone(), answer))
-    }
-
-    fn active_plugins(&self) -> BoxFuture<'_, Result<Vec<PluginSummary>, StoreError>> {
-        Box::pin(self.readers.with(read::active_plugins))
     }
 
     fn snapshot(&self, run: RunId, until: u64) -> BoxFuture<'_, Result<Option<RunSnapshot>, StoreError>> {
@@ -356,7 +264,96 @@ impl Journal for SqliteJournal {
             Ok(count)
         })
     }
+}
 
+impl Catalog for SqliteJournal {
+    fn put_graph(&self, graph: GraphRow) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.submit(|answer| Job::Graph(graph, answer))
+    }
+
+    fn graph(&self, id: &GraphId) -> BoxFuture<'_, Result<Option<GraphRow>, StoreError>> {
+        let id = id.clone();
+        Box::pin(self.readers.with(move |connection| read::graph(connection, &id)))
+    }
+
+    fn graph_named(&self, name: &str) -> BoxFuture<'_, Result<Option<GraphRow>, StoreError>> {
+        let name = name.to_owned();
+        Box::pin(
+            self.readers
+                .with(move |connection| read::graph_named(connection, &name)),
+        )
+    }
+
+    fn graphs(
+        &self,
+        after: Option<i64>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(i64, GraphSummary)>, StoreError>> {
+        Box::pin(
+            self.readers
+                .with(move |connection| read::graphs(connection, after, limit)),
+        )
+    }
+
+    fn put_plugin(&self, plugin: PluginRow) -> BoxFuture<'_, Result<(), StoreError>> {
+        let written = self.submit(|answer| Job::Plugin(plugin, answer));
+        Box::pin(async move { written.await.map(|_| ()) })
+    }
+
+    fn plugin(&self, digest: &Digest) -> BoxFuture<'_, Result<Option<PluginRow>, StoreError>> {
+        let digest = digest.clone();
+        Box::pin(
+            self.readers
+                .with(move |connection| read::plugin(connection, &digest)),
+        )
+    }
+
+    fn graphs_with(&self, digest: &Digest, limit: usize) -> BoxFuture<'_, Result<Vec<GraphId>, StoreError>> {
+        let digest = digest.clone();
+        Box::pin(
+            self.readers
+                .with(move |connection| read::graphs_with(connection, &digest, limit)),
+        )
+    }
+
+    fn graphs_naming(&self, graph: &str, limit: usize) -> BoxFuture<'_, Result<Vec<GraphId>, StoreError>> {
+        let named = crate::codec::graph_reference(graph);
+        Box::pin(
+            self.readers
+                .with(move |connection| read::graphs_naming(connection, &named, limit)),
+        )
+    }
+
+    fn run_naming(
+        &self,
+        graph: &GraphId,
+        after: i64,
+    ) -> BoxFuture<'_, Result<(Option<RunId>, i64), StoreError>> {
+        let graph = graph.clone();
+        Box::pin(
+            self.readers
+                .with(move |connection| read::run_naming(connection, &graph, after)),
+        )
+    }
+
+    fn delete_graph(&self, id: &GraphId) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.submit(|answer| Job::DeleteGraph(id.clone(), answer))
+    }
+
+    fn usage(&self) -> BoxFuture<'_, Result<Usage, StoreError>> {
+        Box::pin(self.readers.with(read::usage))
+    }
+
+    fn delete_plugin(&self, digest: &Digest) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.submit(|answer| Job::DeletePlugin(digest.clone(), answer))
+    }
+
+    fn active_plugins(&self) -> BoxFuture<'_, Result<Vec<PluginSummary>, StoreError>> {
+        Box::pin(self.readers.with(read::active_plugins))
+    }
+}
+
+impl Configuration for SqliteJournal {
     fn put_schedule(&self, schedule: ScheduleRow) -> BoxFuture<'_, Result<(), StoreError>> {
         let ScheduleRow { name, body } = schedule;
         let written = self.submit(|answer| Job::Put(Table::Schedules, Entry { name, body }, answer));
@@ -398,7 +395,18 @@ impl Journal for SqliteJournal {
                 .with(move |connection| read::secret(connection, &name)),
         )
     }
+}
 
+impl Ownership for SqliteJournal {
+    fn claim_due(&self, _: EngineId, now: Timestamp, limit: usize) -> OwnerResult<'_, Vec<RunId>> {
+        let due = self
+            .readers
+            .with(move |connection| read::due(connection, now, limit));
+        Box::pin(async move { Ok(due.await?) })
+    }
+}
+
+impl Store for SqliteJournal {
     fn health(&self) -> Result<(), StoreError> {
         self.health.get().map_or(Ok(()), Err)
     }

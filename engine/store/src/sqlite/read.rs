@@ -200,6 +200,7 @@ pub(super) fn queued(connection: &Connection) -> Result<Vec<QueuedRun>, StoreErr
             run: run_id(row)?,
             priority: row.get(1)?,
             group: row.get(2)?,
+            group_limit: None,
         })
     })
 }

@@ -1,11 +1,11 @@
-//! Controlled runs: queued, paused, reopened and deleted. Also snapshots, requests and schedules.
+//! The contract of the journal for controlled runs: queued, paused, reopened and deleted. Also snapshots and requests.
 
 use std::sync::Arc;
 
 use heddle_json::object::json;
 use heddle_kernel::{Digest, Event, RunId, Status, Timestamp};
 use heddle_runtime::ports::{
-    Append, Journal, QueuedRun, Request, RunDisposition, RunFilter, RunSnapshot, RunWait, ScheduleRow,
+    Append, EngineId, QueuedRun, Request, RunDisposition, RunFilter, RunSnapshot, RunWait, Store,
 };
 
 use crate::world::{RunWriter, World, all_events, conflict, failed, log, run_id};
@@ -25,14 +25,13 @@ contract! {
     a_deleted_run_is_gone_with_all_its_data,
     runs_that_have_not_ended_are_not_deleted,
     a_deleted_run_may_be_created_again,
-    a_schedule_is_kept_until_it_is_deleted,
 }
 
-async fn status_of(journal: &dyn Journal, run: RunId) -> Status {
+async fn status_of(journal: &dyn Store, run: RunId) -> Status {
     journal.run(run).await.unwrap().unwrap().status
 }
 
-async fn queued(journal: &dyn Journal) -> Vec<RunId> {
+async fn queued(journal: &dyn Store) -> Vec<RunId> {
     let queued = journal.queued().await.unwrap();
     queued.into_iter().map(|queued| queued.run).collect()
 }
@@ -45,6 +44,7 @@ async fn a_queued_run_waits_for_its_turn_and_begins(mut world: impl World) {
         run: writer.run,
         priority: 3,
         group: Some("g".into()),
+        group_limit: None,
     };
     assert_eq!(journal.queued().await.unwrap(), [expected]);
     assert_eq!(status_of(&*journal, writer.run).await, Status::Queued);
@@ -153,7 +153,13 @@ async fn a_paused_run_is_not_running_and_never_due(mut world: impl World) {
     let row = journal.run(writer.run).await.unwrap().unwrap();
     assert_eq!((row.status, row.wake_at), (Status::Paused, None));
     assert_eq!(journal.unfinished().await.unwrap(), []);
-    assert_eq!(journal.due(Timestamp(i64::MAX), 10).await.unwrap(), []);
+    assert_eq!(
+        journal
+            .claim_due(EngineId::EXCLUSIVE, Timestamp(i64::MAX), 10)
+            .await
+            .unwrap(),
+        []
+    );
     assert_eq!(journal.next_due().await.unwrap(), None);
     drop(journal);
 
@@ -162,7 +168,13 @@ async fn a_paused_run_is_not_running_and_never_due(mut world: impl World) {
     // Signals do not change its status.
     writer.pause(&*journal).await.unwrap().unwrap();
     writer.park(&*journal, Some(7)).await.unwrap().unwrap();
-    assert_eq!(journal.due(Timestamp(7), 10).await.unwrap(), [writer.run]);
+    assert_eq!(
+        journal
+            .claim_due(EngineId::EXCLUSIVE, Timestamp(7), 10)
+            .await
+            .unwrap(),
+        [writer.run]
+    );
     writer.pause(&*journal).await.unwrap().unwrap();
     writer.append_logs(&*journal, 1).await.unwrap().unwrap();
     assert_eq!(journal.unfinished().await.unwrap(), [writer.run]);
@@ -244,7 +256,7 @@ async fn the_newest_snapshot_up_to_an_event_is_found(mut world: impl World) {
     let (mut writer, mut other) = (RunWriter::new(1), RunWriter::new(2));
     other.begin(&*journal).await.unwrap().unwrap();
     writer.begin(&*journal).await.unwrap().unwrap();
-    let taken = async |journal: &dyn Journal, run, until| {
+    let taken = async |journal: &dyn Store, run, until| {
         let found = journal.snapshot(run, until).await.unwrap();
         found.map(|found| (found.seq, found.body.get().to_owned()))
     };
@@ -288,7 +300,7 @@ fn request(to: Option<RunId>, key: &str, writer: &RunWriter) -> Request {
 
 /// Starts a run by a request with this key.
 async fn start(
-    journal: &dyn Journal,
+    journal: &dyn Store,
     writer: &mut RunWriter,
     key: &str,
 ) -> Result<u64, heddle_runtime::ports::AppendError> {
@@ -300,7 +312,7 @@ async fn start(
 
 /// Sends a request with this key to a run.
 async fn send(
-    journal: &dyn Journal,
+    journal: &dyn Store,
     writer: &mut RunWriter,
     key: &str,
 ) -> Result<u64, heddle_runtime::ports::AppendError> {
@@ -517,27 +529,4 @@ async fn a_deleted_run_may_be_created_again(mut world: impl World) {
         assert_eq!(journal.delete_runs(vec![writer.run]).await.unwrap(), 1);
     }
     assert!(journal.events(run_id(1), 0, 10).await.unwrap().is_empty());
-}
-
-async fn a_schedule_is_kept_until_it_is_deleted(mut world: impl World) {
-    let journal = world.open();
-    let schedule = |name: &str, body: &str| ScheduleRow {
-        name: name.into(),
-        body: body.into(),
-    };
-    assert_eq!(journal.schedules().await.unwrap(), []);
-    for (name, body) in [("nightly", "{}"), ("hourly", "[1]"), ("nightly", "{\"n\": 2}")] {
-        journal.put_schedule(schedule(name, body)).await.unwrap();
-    }
-    drop(journal);
-    let journal = world.open();
-    let all = [schedule("hourly", "[1]"), schedule("nightly", "{\"n\": 2}")];
-    assert_eq!(journal.schedules().await.unwrap(), all);
-    assert!(journal.delete_schedule("hourly").await.unwrap());
-    assert!(!journal.delete_schedule("hourly").await.unwrap());
-    assert_eq!(journal.schedules().await.unwrap(), all[1..]);
-    journal.close().await.unwrap();
-    assert!(journal.put_schedule(schedule("late", "{}")).await.is_err());
-    assert!(journal.delete_schedule("nightly").await.is_err());
-    assert!(journal.delete_runs(vec![run_id(1)]).await.is_err());
 }

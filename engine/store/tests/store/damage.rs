@@ -4,7 +4,9 @@ use std::{fs, path::Path};
 
 use heddle_json::object::json;
 use heddle_kernel::{EventRecord, RunId, Status};
-use heddle_runtime::ports::{Append, Journal, RunDisposition, RunFilter, RunSnapshot, StoreError};
+use heddle_runtime::ports::{
+    Append, EngineId, Journal, Ownership, RunDisposition, RunFilter, RunSnapshot, Store, StoreError,
+};
 use heddle_store::SqliteJournal;
 
 use crate::world::{RunWriter, Sqlite, all_events, damaged, graph_id, log, position, record, run_id};
@@ -221,7 +223,10 @@ async fn an_index_that_is_damaged_keeps_no_run_from_going_on() {
         journal.unfinished().await.unwrap(),
         [11, 12, 13, 14, 15].map(run_id)
     );
-    let due = journal.due(heddle_kernel::Timestamp(9), 10).await.unwrap();
+    let due = journal
+        .claim_due(EngineId::EXCLUSIVE, heddle_kernel::Timestamp(9), 10)
+        .await
+        .unwrap();
     assert_eq!(due, [1, 2, 3, 4, 5].map(run_id));
     assert_eq!(journal.queued().await.unwrap().len(), 5);
     assert_eq!(journal.groups().await.unwrap(), []);

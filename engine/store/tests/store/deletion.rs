@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use heddle_json::object::json;
 use heddle_kernel::Status;
-use heddle_runtime::ports::{Append, Journal, RunDisposition, RunSnapshot};
+use heddle_runtime::ports::{Append, Journal, RunDisposition, RunSnapshot, Store};
 use heddle_store::SqliteJournal;
 use rusqlite::Connection;
 

@@ -14,8 +14,8 @@ use heddle_kernel::{
     Digest, Event, EventRecord, GraphId, RunError, RunId, Status, Timestamp, event::FunctionRef,
 };
 use heddle_runtime::ports::{
-    Append, GraphRow, Journal, NewRun, PluginRow, PolicyRow, Request, RunDisposition, RunEnd, RunFilter,
-    RunSnapshot, RunWait, ScheduleRow, SecretText,
+    Append, Catalog, Configuration, EngineId, GraphRow, Journal, NewRun, Ownership, PluginRow, PolicyRow,
+    Request, RunDisposition, RunEnd, RunFilter, RunSnapshot, RunWait, ScheduleRow, SecretText, Store,
 };
 use heddle_store::{SqliteJournal, SqliteSettings, maintenance};
 use rusqlite::{Connection, params, types::ValueRef};
@@ -128,6 +128,7 @@ impl ContentRun {
                 created_at: self.events[0].at,
                 priority: self.priority,
                 group: self.group.clone(),
+                group_limit: None,
                 origin: self.origin.clone(),
             };
             let request = |request: &ContentRequest| Request {
@@ -297,7 +298,10 @@ async fn result(journal: &SqliteJournal) -> String {
     writeln!(text, "unfinished {:?}", journal.unfinished().await.unwrap()).unwrap();
     writeln!(text, "queued {:?}", journal.queued().await.unwrap()).unwrap();
     writeln!(text, "groups {:?}", journal.groups().await.unwrap()).unwrap();
-    let due = journal.due(Timestamp(i64::MAX), 100).await.unwrap();
+    let due = journal
+        .claim_due(EngineId::EXCLUSIVE, Timestamp(i64::MAX), 100)
+        .await
+        .unwrap();
     writeln!(text, "due {due:?}").unwrap();
     text
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use heddle_kernel::{Event, FailureKind, GraphId, RunError, RunId, Status, Timestamp};
 use heddle_runtime::ports::{
-    GraphRow, Journal, OriginFilter, OriginKind, RunDisposition, RunFilter, RunPosition, RunRow,
+    GraphRow, OriginFilter, OriginKind, RunDisposition, RunFilter, RunPosition, RunRow, Store,
 };
 
 use crate::{
@@ -42,7 +42,7 @@ impl AckReceiver<'_> {
         }
     }
 
-    async fn append(&self, journal: &dyn Journal) {
+    async fn append(&self, journal: &dyn Store) {
         let mut writer = RunWriter::new(self.number);
         writer.graph = graph_id(self.graph);
         let (mut append, result) = match self.ends {
@@ -79,7 +79,7 @@ fn failed_with(message: &str) -> Event {
     }
 }
 
-async fn put_graph(journal: &dyn Journal, number: u64, name: Option<&str>) {
+async fn put_graph(journal: &dyn Store, number: u64, name: Option<&str>) {
     let graph = GraphRow {
         id: graph_id(number),
         name: name.map(Into::into),
@@ -90,7 +90,7 @@ async fn put_graph(journal: &dyn Journal, number: u64, name: Option<&str>) {
     journal.put_graph(graph).await.unwrap();
 }
 
-async fn list(journal: &dyn Journal, filter: &RunFilter) -> Vec<RunId> {
+async fn list(journal: &dyn Store, filter: &RunFilter) -> Vec<RunId> {
     let rows = journal.runs(filter.clone(), None, 1_000).await.unwrap();
     rows.into_iter().map(|row| row.id).collect()
 }

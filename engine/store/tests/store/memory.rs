@@ -4,7 +4,10 @@ use std::panic::AssertUnwindSafe;
 
 use heddle_json::object::json;
 use heddle_kernel::{Digest, Event, Timestamp};
-use heddle_runtime::ports::{Append, AppendError, Journal, Request, RunDisposition, RunSnapshot, StoreError};
+use heddle_runtime::ports::{
+    Append, AppendError, EngineId, Journal, Ownership, Request, RunDisposition, RunSnapshot, Store,
+    StoreError,
+};
 use heddle_store::MemoryJournal;
 
 use crate::world::{RunWriter, draft, log, record, run_id};
@@ -60,7 +63,13 @@ async fn a_crash_before_a_wake_is_durable_leaves_the_run_waiting() {
     drop(writer.append_logs(&journal, 1));
     let restarted = journal.after_crash();
     assert_eq!(restarted.unfinished().await.unwrap(), []);
-    assert_eq!(restarted.due(Timestamp(5_000), 10).await.unwrap(), [writer.run]);
+    assert_eq!(
+        restarted
+            .claim_due(EngineId::EXCLUSIVE, Timestamp(5_000), 10)
+            .await
+            .unwrap(),
+        [writer.run]
+    );
     // The next engine continues from there.
     RunWriter::at(1, 2)
         .append_logs(&restarted, 1)
@@ -68,7 +77,13 @@ async fn a_crash_before_a_wake_is_durable_leaves_the_run_waiting() {
         .unwrap()
         .unwrap();
     assert_eq!(restarted.unfinished().await.unwrap(), [writer.run]);
-    assert_eq!(restarted.due(Timestamp(5_000), 10).await.unwrap(), []);
+    assert_eq!(
+        restarted
+            .claim_due(EngineId::EXCLUSIVE, Timestamp(5_000), 10)
+            .await
+            .unwrap(),
+        []
+    );
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::fs;
 
 use heddle_json::{Object, object::json};
 use heddle_kernel::{Event, event::Next};
-use heddle_runtime::ports::{Journal, RunDisposition, RunSnapshot};
+use heddle_runtime::ports::{Journal, RunDisposition, RunSnapshot, Store};
 
 use crate::{
     damage::Random,

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
 
 use heddle_kernel::{Digest, Event, Timestamp};
 use heddle_runtime::ports::{
-    Append, AppendError, GraphRow, Journal, PluginRow, RunDisposition, SecretText, StoreError,
+    Append, AppendError, Catalog, Configuration, GraphRow, Journal, PluginRow, RunDisposition, SecretText,
+    Store, StoreError,
 };
 use heddle_store::{OpenError, SqliteJournal, SqliteSettings, maintenance};
 use rusqlite::Connection;

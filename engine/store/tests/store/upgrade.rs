@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use heddle_kernel::{Digest, Status, Timestamp};
-use heddle_runtime::ports::Journal;
+use heddle_runtime::ports::{Catalog, EngineId, Journal, Ownership};
 use rusqlite::{Connection, params};
 
 use crate::world::{RunWriter, Sqlite, all_events, graph_id, log, record, run_id};
@@ -102,7 +102,13 @@ async fn a_store_of_format_1_is_opened_with_everything_in_it() {
             .unwrap(),
         4
     );
-    assert_eq!(journal.due(Timestamp(9_000), 10).await.unwrap(), [run_id(4)]);
+    assert_eq!(
+        journal
+            .claim_due(EngineId::EXCLUSIVE, Timestamp(9_000), 10)
+            .await
+            .unwrap(),
+        [run_id(4)]
+    );
     assert_eq!(all_events(&journal, run_id(4), 10).await.len(), 4);
     assert_eq!(RunWriter::at(4, 4).cancel(&journal).await.unwrap().unwrap(), 5);
     assert_eq!(

@@ -9,7 +9,9 @@ use std::{
 };
 
 use heddle_kernel::{RunId, Status, Timestamp};
-use heddle_runtime::ports::{Ack, Append, AppendError, Journal, NewRun, RunDisposition, RunFilter, RunWait};
+use heddle_runtime::ports::{
+    Ack, Append, AppendError, EngineId, Journal, NewRun, RunDisposition, RunFilter, RunWait, Store,
+};
 use heddle_store::{SqliteJournal, SqliteSettings};
 use rusqlite::Connection;
 use tokio::sync::Notify;
@@ -33,16 +35,19 @@ contract! {
 }
 
 /// The fields of a row that concern waiting.
-async fn waiting_fields(journal: &dyn Journal, run: RunId) -> (Status, Option<i64>) {
+async fn waiting_fields(journal: &dyn Store, run: RunId) -> (Status, Option<i64>) {
     let row = journal.run(run).await.unwrap().unwrap();
     (row.status, row.wake_at.map(|at| at.0))
 }
 
-async fn due(journal: &dyn Journal, now: i64) -> Vec<RunId> {
-    journal.due(Timestamp(now), 1_000).await.unwrap()
+async fn due(journal: &dyn Store, now: i64) -> Vec<RunId> {
+    journal
+        .claim_due(EngineId::EXCLUSIVE, Timestamp(now), 1_000)
+        .await
+        .unwrap()
 }
 
-async fn next_due(journal: &dyn Journal) -> Option<i64> {
+async fn next_due(journal: &dyn Store) -> Option<i64> {
     journal.next_due().await.unwrap().map(|at| at.0)
 }
 
@@ -108,7 +113,12 @@ async fn due_runs_come_earliest_first_and_no_more_than_asked_for(mut world: impl
         writer.begin(&*journal);
         writer.park(&*journal, Some(until)).await.unwrap().unwrap();
     }
-    let due = async |now, limit| journal.due(Timestamp(now), limit).await.unwrap();
+    let due = async |now, limit| {
+        journal
+            .claim_due(EngineId::EXCLUSIVE, Timestamp(now), limit)
+            .await
+            .unwrap()
+    };
     assert_eq!(next_due(&*journal).await, Some(-7));
     assert_eq!(due(600, 10).await, [5, 2, 4, 3, 1].map(run_id));
     assert_eq!(due(300, 10).await, [5, 2, 4].map(run_id));
@@ -368,11 +378,13 @@ async fn a_hundred_thousand_runs_wait(mut world: impl World) {
     for number in 0..RUNS {
         journal.append(Append {
             run: run_id(number),
+            owner: EngineId::EXCLUSIVE,
             begins: Some(NewRun {
                 graph: graph_id(1),
                 created_at: Timestamp(0),
                 priority: 0,
                 group: None,
+                group_limit: None,
                 origin: None,
             }),
             reopens: false,
@@ -381,6 +393,7 @@ async fn a_hundred_thousand_runs_wait(mut world: impl World) {
                 until: Some(Timestamp(until(number))),
             }),
             requests: Vec::new(),
+            commands: Vec::new(),
             snapshot: None,
             ack: count.clone(),
         });
@@ -388,7 +401,10 @@ async fn a_hundred_thousand_runs_wait(mut world: impl World) {
     count.done.notified().await;
     assert_eq!(journal.unfinished().await.unwrap(), []);
     assert_eq!(next_due(&*journal).await, Some(0));
-    let all = journal.due(Timestamp(i64::MAX), usize::MAX).await.unwrap();
+    let all = journal
+        .claim_due(EngineId::EXCLUSIVE, Timestamp(i64::MAX), usize::MAX)
+        .await
+        .unwrap();
     let mut expected: Vec<u64> = (0..RUNS).collect();
     expected.sort_by_key(|number| until(*number));
     assert!(
@@ -399,7 +415,13 @@ async fn a_hundred_thousand_runs_wait(mut world: impl World) {
     // One after the other wakes, and the next one is the next.
     for (number, at) in expected[..50].iter().zip(0..) {
         assert_eq!(next_due(&*journal).await, Some(at));
-        assert_eq!(journal.due(Timestamp(at), 10).await.unwrap(), [run_id(*number)]);
+        assert_eq!(
+            journal
+                .claim_due(EngineId::EXCLUSIVE, Timestamp(at), 10)
+                .await
+                .unwrap(),
+            [run_id(*number)]
+        );
         RunWriter::at(*number, 1)
             .finish(&*journal)
             .await

@@ -8,7 +8,7 @@ use std::{
 use heddle_json::{Object, object::json};
 use heddle_kernel::{Event, EventRecord, FailureKind, GraphId, Level, RunError, RunId, Status, Timestamp};
 use heddle_runtime::ports::{
-    Ack, Append, AppendError, Journal, NewRun, RunDisposition, RunEnd, RunPosition, RunWait,
+    Ack, Append, AppendError, EngineId, NewRun, RunDisposition, RunEnd, RunPosition, RunWait, Store,
 };
 use heddle_store::{MemoryJournal, SqliteJournal, SqliteSettings};
 use tempfile::TempDir;
@@ -35,7 +35,7 @@ macro_rules! contract {
 /// Holds the data of a store while no journal is open on it.
 pub(crate) trait World: Send {
     /// Opens the store, which is empty the first time. No other journal may be open on it.
-    fn open(&mut self) -> Arc<dyn Journal>;
+    fn open(&mut self) -> Arc<dyn Store>;
 }
 
 /// A SQLite file in a temporary folder.
@@ -56,7 +56,7 @@ impl Sqlite {
 }
 
 impl World for Sqlite {
-    fn open(&mut self) -> Arc<dyn Journal> {
+    fn open(&mut self) -> Arc<dyn Store> {
         Arc::new(self.journal())
     }
 }
@@ -71,7 +71,7 @@ impl Memory {
 }
 
 impl World for Memory {
-    fn open(&mut self) -> Arc<dyn Journal> {
+    fn open(&mut self) -> Arc<dyn Store> {
         let journal = Arc::new(
             self.0
                 .take()
@@ -141,13 +141,13 @@ impl RunWriter {
     }
 
     /// Appends the first event.
-    pub(crate) fn begin(&mut self, journal: &dyn Journal) -> AckReceiver {
+    pub(crate) fn begin(&mut self, journal: &dyn Store) -> AckReceiver {
         let event = self.started();
         self.append(journal, vec![event])
     }
 
     /// Appends the first event of a queued run.
-    pub(crate) fn queue(&mut self, journal: &dyn Journal, priority: i32, group: Option<&str>) -> AckReceiver {
+    pub(crate) fn queue(&mut self, journal: &dyn Store, priority: i32, group: Option<&str>) -> AckReceiver {
         let event = self.started();
         let (mut append, result) = self.draft(vec![event], RunDisposition::Queued);
         let begins = append.begins.as_mut().unwrap();
@@ -168,17 +168,17 @@ impl RunWriter {
     }
 
     /// Appends this many log events in one append.
-    pub(crate) fn append_logs(&mut self, journal: &dyn Journal, count: u64) -> AckReceiver {
+    pub(crate) fn append_logs(&mut self, journal: &dyn Store, count: u64) -> AckReceiver {
         self.append(journal, (0..count).map(|_| log("a line")).collect())
     }
 
     /// Appends the last event.
-    pub(crate) fn finish(&mut self, journal: &dyn Journal) -> AckReceiver {
+    pub(crate) fn finish(&mut self, journal: &dyn Store) -> AckReceiver {
         self.append(journal, vec![Event::RunFinished])
     }
 
     /// Appends an event after which the run waits.
-    pub(crate) fn park(&mut self, journal: &dyn Journal, until: Option<i64>) -> AckReceiver {
+    pub(crate) fn park(&mut self, journal: &dyn Store, until: Option<i64>) -> AckReceiver {
         let until = until.map(Timestamp);
         self.write(
             journal,
@@ -188,13 +188,13 @@ impl RunWriter {
     }
 
     /// Appends an event after which the run is paused.
-    pub(crate) fn pause(&mut self, journal: &dyn Journal) -> AckReceiver {
+    pub(crate) fn pause(&mut self, journal: &dyn Store) -> AckReceiver {
         let reason = "somebody wants to look".into();
         self.write(journal, vec![Event::RunPaused { reason }], RunDisposition::Paused)
     }
 
     /// Appends the retry of a failed run.
-    pub(crate) fn retry(&mut self, journal: &dyn Journal) -> AckReceiver {
+    pub(crate) fn retry(&mut self, journal: &dyn Store) -> AckReceiver {
         let (append, result) = self.draft(vec![Event::RunRetried], RunDisposition::Running);
         journal.append(Append {
             reopens: true,
@@ -204,7 +204,7 @@ impl RunWriter {
     }
 
     /// Appends the last event of a cancelled run.
-    pub(crate) fn cancel(&mut self, journal: &dyn Journal) -> AckReceiver {
+    pub(crate) fn cancel(&mut self, journal: &dyn Store) -> AckReceiver {
         let ends = RunEnd {
             status: Status::Cancelled,
             at: Timestamp(2_000),
@@ -218,7 +218,7 @@ impl RunWriter {
     }
 
     /// Appends these events in one append. The last event decides the disposition.
-    pub(crate) fn append(&mut self, journal: &dyn Journal, events: Vec<Event>) -> AckReceiver {
+    pub(crate) fn append(&mut self, journal: &dyn Store, events: Vec<Event>) -> AckReceiver {
         let disposition = match events.last() {
             Some(Event::RunFinished) => RunDisposition::Over(RunEnd {
                 status: Status::Finished,
@@ -238,7 +238,7 @@ impl RunWriter {
     /// Appends these events in one append with this disposition.
     pub(crate) fn write(
         &mut self,
-        journal: &dyn Journal,
+        journal: &dyn Store,
         events: Vec<Event>,
         disposition: RunDisposition,
     ) -> AckReceiver {
@@ -254,6 +254,7 @@ impl RunWriter {
             created_at: Timestamp(1_000),
             priority: 0,
             group: None,
+            group_limit: None,
             origin: None,
         });
         let events = events.into_iter().map(|event| {
@@ -275,11 +276,13 @@ pub(crate) fn draft(
     let (ack, result) = ack();
     let append = Append {
         run,
+        owner: EngineId::EXCLUSIVE,
         begins: None,
         reopens: false,
         events,
         disposition,
         requests: Vec::new(),
+        commands: Vec::new(),
         snapshot: None,
         ack,
     };
@@ -350,7 +353,7 @@ pub(crate) fn graph_id(number: u64) -> GraphId {
 }
 
 /// Every event of a run, read in pages of this length. Checks that the numbers are consecutive.
-pub(crate) async fn all_events(journal: &dyn Journal, run: RunId, page: usize) -> Vec<Arc<EventRecord>> {
+pub(crate) async fn all_events(journal: &dyn Store, run: RunId, page: usize) -> Vec<Arc<EventRecord>> {
     let mut events: Vec<Arc<EventRecord>> = Vec::new();
     loop {
         let more = journal.events(run, events.len() as u64, page).await.unwrap();

@@ -83,7 +83,7 @@ pub(crate) fn runtime() -> Result<Runtime> {
 /// An engine without graphs or runs.
 pub(crate) fn engine(host: &Host, clock: Arc<dyn Clock>) -> Engine {
     let ports = Ports {
-        journal: Arc::new(MemoryJournal::new()),
+        store: Arc::new(MemoryJournal::new()),
         functions: Arc::new(host.clone()),
         clock,
         ids: Arc::new(RandomIds),

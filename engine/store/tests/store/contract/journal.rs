@@ -1,17 +1,11 @@
-//! The contract of the journal port, for every implementation.
-
-mod kept;
-
-use self::kept::*;
-use std::collections::BTreeMap;
+//! The contract of the journal: runs and their events.
 
 use futures_util::future::join_all;
 use heddle_json::object::json;
-use heddle_kernel::{Digest, Event, FailureKind, RunError, Status, Timestamp, event::FunctionRef};
-use heddle_runtime::ports::{
-    AppendError, GraphRow, LISTED_ERROR_BYTES, PluginRow, PolicyRow, RunFilter, SecretText, Usage,
-};
+use heddle_kernel::{Event, FailureKind, RunError, Status, Timestamp};
+use heddle_runtime::ports::{AppendError, LISTED_ERROR_BYTES, RunFilter};
 
+use super::catalog::{graph, plugin};
 use crate::world::{RunWriter, World, all_events, conflict, failed, graph_id, log, position, run_id};
 
 contract! {
@@ -30,20 +24,7 @@ contract! {
     a_run_that_was_not_begun_takes_nothing,
     a_run_that_is_over_takes_nothing,
     a_refused_append_does_not_touch_other_runs,
-    a_graph_is_kept_once,
-    a_graph_without_a_name_takes_the_one_that_it_is_given_later,
-    a_graph_that_is_deleted_is_gone,
-    what_names_a_graph_is_found,
-    the_newest_graph_of_a_name_is_found,
-    graphs_are_listed_newest_first_by_pages,
-    the_functions_of_a_graph_are_those_that_it_was_put_with_last,
-    policies_are_kept_by_name,
-    secrets_are_kept_by_name,
-    a_plugin_that_is_deleted_is_gone,
-    a_plugin_is_kept_once_and_may_become_active,
-    active_plugins_keep_their_order,
     lists_leave_out_large_values,
-    data_that_all_runs_share_is_counted_in_bytes,
     closing_makes_everything_durable_and_refuses_the_rest,
 }
 
@@ -356,51 +337,6 @@ async fn a_refused_append_does_not_touch_other_runs(mut world: impl World) {
     assert_eq!(all_events(&*journal, lines[19].run, 10).await.len(), 2);
 }
 
-fn graph(number: u64, name: Option<&str>, created_at: i64) -> GraphRow {
-    let created_at = Timestamp(created_at);
-    GraphRow {
-        id: graph_id(number),
-        name: name.map(Into::into),
-        definition: "{\"nodes\":{}}".into(),
-        created_at,
-        functions: BTreeMap::new(),
-    }
-}
-
-fn function(digest: &str) -> FunctionRef {
-    FunctionRef {
-        digest: Digest(digest.into()),
-        plugin: "p".into(),
-        version: "1.0.0".into(),
-        function: "f".into(),
-        routes: vec!["a".into()],
-        granted: false,
-    }
-}
-
-async fn the_functions_of_a_graph_are_those_that_it_was_put_with_last(mut world: impl World) {
-    let journal = world.open();
-    let with = |number, digests: &[&str]| GraphRow {
-        functions: digests
-            .iter()
-            .map(|digest| ((*digest).into(), function(digest)))
-            .collect(),
-        ..graph(number, None, 1)
-    };
-    assert!(journal.put_graph(with(1, &["aa", "bb"])).await.unwrap());
-    assert!(journal.put_graph(with(2, &["bb"])).await.unwrap());
-    assert!(journal.put_graph(with(3, &["cc"])).await.unwrap());
-    // A graph without functions does not remove known ones.
-    assert!(!journal.put_graph(with(1, &[])).await.unwrap());
-    let ids = async |digest: &str, limit| journal.graphs_with(&Digest(digest.into()), limit).await.unwrap();
-    assert_eq!(ids("bb", 10).await, [graph_id(1), graph_id(2)]);
-    assert_eq!(ids("bb", 1).await, [graph_id(1)]);
-    assert!(!journal.put_graph(with(1, &["cc"])).await.unwrap());
-    assert_eq!(ids("bb", 10).await, [graph_id(2)]);
-    let stored = journal.graph(&graph_id(1)).await.unwrap().unwrap();
-    assert_eq!(stored.functions, with(1, &["cc"]).functions);
-}
-
 async fn lists_leave_out_large_values(mut world: impl World) {
     let journal = world.open();
     let error = |message: usize, data: usize| RunError {
@@ -440,60 +376,6 @@ async fn lists_leave_out_large_values(mut world: impl World) {
         (error.message.len(), error.data.unwrap().get().len()),
         (100_000, 100_000)
     );
-}
-
-async fn data_that_all_runs_share_is_counted_in_bytes(mut world: impl World) {
-    let journal = world.open();
-    assert_eq!(journal.usage().await.unwrap(), Usage::default());
-    let graphs = [graph(1, None, 0), graph(2, Some("täglich"), 0), graph(1, None, 0)];
-    let graph_bytes: usize = graphs[..2].iter().map(|graph| graph.definition.len()).sum();
-    for graph in graphs {
-        journal.put_graph(graph).await.unwrap();
-    }
-    let long = vec![7; 100_000];
-    journal.put_plugin(plugin(&long, true)).await.unwrap();
-    journal.put_plugin(plugin(b"four", false)).await.unwrap();
-    let usage = Usage {
-        graphs: 2,
-        graph_bytes: graph_bytes as u64,
-        plugins: 2,
-        plugin_bytes: 100_004,
-    };
-    assert_eq!(journal.usage().await.unwrap(), usage);
-    journal.delete_plugin(&Digest::of(&long)).await.unwrap();
-    assert_eq!(journal.usage().await.unwrap().plugin_bytes, 4);
-}
-
-async fn policies_are_kept_by_name(mut world: impl World) {
-    let journal = world.open();
-    let policy = |name: &str, body: &str| PolicyRow {
-        name: name.into(),
-        body: body.into(),
-    };
-    journal.put_policy(policy("b", "1")).await.unwrap();
-    journal.put_policy(policy("a", "2")).await.unwrap();
-    journal.put_policy(policy("b", "3")).await.unwrap();
-    assert_eq!(
-        journal.policies().await.unwrap(),
-        [policy("a", "2"), policy("b", "3")]
-    );
-    assert!(journal.delete_policy("a").await.unwrap());
-    assert!(!journal.delete_policy("a").await.unwrap());
-    assert_eq!(journal.policies().await.unwrap(), [policy("b", "3")]);
-}
-
-async fn secrets_are_kept_by_name(mut world: impl World) {
-    let journal = world.open();
-    let secret = |text: &str| SecretText(text.into());
-    assert_eq!(journal.secret("a").await.unwrap(), None);
-    for (name, text) in [("a", "1"), ("b", "2"), ("a", "3")] {
-        journal.put_secret(name, secret(text)).await.unwrap();
-    }
-    drop(journal);
-    let journal = world.open();
-    assert_eq!(journal.secret("a").await.unwrap(), Some(secret("3")));
-    assert_eq!(journal.secret("b").await.unwrap(), Some(secret("2")));
-    assert!(!format!("{:?}", secret("value")).contains("value"));
 }
 
 async fn closing_makes_everything_durable_and_refuses_the_rest(mut world: impl World) {

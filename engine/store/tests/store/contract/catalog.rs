@@ -1,8 +1,27 @@
-//! The graphs and plugins that are kept for all runs.
+//! The contract of the catalog: graphs and plugins.
 
-use super::*;
+use std::collections::BTreeMap;
 
-pub(super) async fn a_plugin_that_is_deleted_is_gone(mut world: impl World) {
+use heddle_kernel::{Digest, Timestamp, event::FunctionRef};
+use heddle_runtime::ports::{GraphRow, PluginRow, Usage};
+
+use crate::world::{World, graph_id};
+
+contract! {
+    a_plugin_that_is_deleted_is_gone,
+    a_graph_is_kept_once,
+    a_graph_without_a_name_takes_the_one_that_it_is_given_later,
+    a_graph_that_is_deleted_is_gone,
+    what_names_a_graph_is_found,
+    the_newest_graph_of_a_name_is_found,
+    graphs_are_listed_newest_first_by_pages,
+    a_plugin_is_kept_once_and_may_become_active,
+    active_plugins_keep_their_order,
+    the_functions_of_a_graph_are_those_that_it_was_put_with_last,
+    data_that_all_runs_share_is_counted_in_bytes,
+}
+
+async fn a_plugin_that_is_deleted_is_gone(mut world: impl World) {
     let journal = world.open();
     let plugin = plugin(b"one", true);
     journal.put_plugin(plugin.clone()).await.unwrap();
@@ -12,7 +31,7 @@ pub(super) async fn a_plugin_that_is_deleted_is_gone(mut world: impl World) {
     assert!(journal.active_plugins().await.unwrap().is_empty());
 }
 
-pub(super) async fn a_graph_is_kept_once(mut world: impl World) {
+async fn a_graph_is_kept_once(mut world: impl World) {
     let journal = world.open();
     assert!(journal.graph(&graph_id(1)).await.unwrap().is_none());
     assert!(journal.put_graph(graph(1, Some("a"), 1)).await.unwrap());
@@ -25,7 +44,7 @@ pub(super) async fn a_graph_is_kept_once(mut world: impl World) {
     assert_eq!(journal.graphs(None, 10).await.unwrap().len(), 1);
 }
 
-pub(super) async fn a_graph_without_a_name_takes_the_one_that_it_is_given_later(mut world: impl World) {
+async fn a_graph_without_a_name_takes_the_one_that_it_is_given_later(mut world: impl World) {
     let journal = world.open();
     journal.put_graph(graph(1, Some("a"), 5)).await.unwrap();
     journal.put_graph(graph(2, None, 1)).await.unwrap();
@@ -43,7 +62,7 @@ pub(super) async fn a_graph_without_a_name_takes_the_one_that_it_is_given_later(
     assert!(journal.graph_named("b").await.unwrap().is_none());
 }
 
-pub(super) async fn a_graph_that_is_deleted_is_gone(mut world: impl World) {
+async fn a_graph_that_is_deleted_is_gone(mut world: impl World) {
     let journal = world.open();
     journal.put_graph(graph(1, Some("a"), 1)).await.unwrap();
     journal.put_graph(graph(2, Some("a"), 2)).await.unwrap();
@@ -55,7 +74,7 @@ pub(super) async fn a_graph_that_is_deleted_is_gone(mut world: impl World) {
     assert!(journal.put_graph(graph(2, Some("a"), 3)).await.unwrap());
 }
 
-pub(super) async fn what_names_a_graph_is_found(mut world: impl World) {
+async fn what_names_a_graph_is_found(mut world: impl World) {
     let journal = world.open();
     let runs = |number, named: &str| GraphRow {
         definition: format!(r#"{{"nodes":{{"x":{{"graph":"{named}"}}}}}}"#).into(),
@@ -73,7 +92,7 @@ pub(super) async fn what_names_a_graph_is_found(mut world: impl World) {
     assert_eq!(journal.run_naming(&graph_id(9), 0).await.unwrap().0, None);
 }
 
-pub(super) async fn the_newest_graph_of_a_name_is_found(mut world: impl World) {
+async fn the_newest_graph_of_a_name_is_found(mut world: impl World) {
     let journal = world.open();
     for (number, name, created_at) in [
         (1, Some("a"), 5),
@@ -90,7 +109,7 @@ pub(super) async fn the_newest_graph_of_a_name_is_found(mut world: impl World) {
     assert!(journal.graph_named("c").await.unwrap().is_none());
 }
 
-pub(super) async fn graphs_are_listed_newest_first_by_pages(mut world: impl World) {
+async fn graphs_are_listed_newest_first_by_pages(mut world: impl World) {
     let journal = world.open();
     for number in 1..=5 {
         journal.put_graph(graph(number, None, 0)).await.unwrap();
@@ -117,7 +136,7 @@ pub(super) fn plugin(component: &[u8], active: bool) -> PluginRow {
     }
 }
 
-pub(super) async fn a_plugin_is_kept_once_and_may_become_active(mut world: impl World) {
+async fn a_plugin_is_kept_once_and_may_become_active(mut world: impl World) {
     let journal = world.open();
     let digest = Digest::of(b"component");
     assert!(journal.plugin(&digest).await.unwrap().is_none());
@@ -164,7 +183,7 @@ pub(super) async fn a_plugin_is_kept_once_and_may_become_active(mut world: impl 
     assert_eq!((stored.len(), &*stored[0].name), (1, "raised"));
 }
 
-pub(super) async fn active_plugins_keep_their_order(mut world: impl World) {
+async fn active_plugins_keep_their_order(mut world: impl World) {
     let journal = world.open();
     for (component, active) in [
         (b"b", true),
@@ -184,4 +203,71 @@ pub(super) async fn active_plugins_keep_their_order(mut world: impl World) {
         order.iter().map(|component| &**component).collect::<Vec<_>>(),
         [b"b", b"c", b"a", b"d"]
     );
+}
+
+pub(super) fn graph(number: u64, name: Option<&str>, created_at: i64) -> GraphRow {
+    let created_at = Timestamp(created_at);
+    GraphRow {
+        id: graph_id(number),
+        name: name.map(Into::into),
+        definition: "{\"nodes\":{}}".into(),
+        created_at,
+        functions: BTreeMap::new(),
+    }
+}
+
+fn function(digest: &str) -> FunctionRef {
+    FunctionRef {
+        digest: Digest(digest.into()),
+        plugin: "p".into(),
+        version: "1.0.0".into(),
+        function: "f".into(),
+        routes: vec!["a".into()],
+        granted: false,
+    }
+}
+
+async fn the_functions_of_a_graph_are_those_that_it_was_put_with_last(mut world: impl World) {
+    let journal = world.open();
+    let with = |number, digests: &[&str]| GraphRow {
+        functions: digests
+            .iter()
+            .map(|digest| ((*digest).into(), function(digest)))
+            .collect(),
+        ..graph(number, None, 1)
+    };
+    assert!(journal.put_graph(with(1, &["aa", "bb"])).await.unwrap());
+    assert!(journal.put_graph(with(2, &["bb"])).await.unwrap());
+    assert!(journal.put_graph(with(3, &["cc"])).await.unwrap());
+    // A graph without functions does not remove known ones.
+    assert!(!journal.put_graph(with(1, &[])).await.unwrap());
+    let ids = async |digest: &str, limit| journal.graphs_with(&Digest(digest.into()), limit).await.unwrap();
+    assert_eq!(ids("bb", 10).await, [graph_id(1), graph_id(2)]);
+    assert_eq!(ids("bb", 1).await, [graph_id(1)]);
+    assert!(!journal.put_graph(with(1, &["cc"])).await.unwrap());
+    assert_eq!(ids("bb", 10).await, [graph_id(2)]);
+    let stored = journal.graph(&graph_id(1)).await.unwrap().unwrap();
+    assert_eq!(stored.functions, with(1, &["cc"]).functions);
+}
+
+async fn data_that_all_runs_share_is_counted_in_bytes(mut world: impl World) {
+    let journal = world.open();
+    assert_eq!(journal.usage().await.unwrap(), Usage::default());
+    let graphs = [graph(1, None, 0), graph(2, Some("täglich"), 0), graph(1, None, 0)];
+    let graph_bytes: usize = graphs[..2].iter().map(|graph| graph.definition.len()).sum();
+    for graph in graphs {
+        journal.put_graph(graph).await.unwrap();
+    }
+    let long = vec![7; 100_000];
+    journal.put_plugin(plugin(&long, true)).await.unwrap();
+    journal.put_plugin(plugin(b"four", false)).await.unwrap();
+    let usage = Usage {
+        graphs: 2,
+        graph_bytes: graph_bytes as u64,
+        plugins: 2,
+        plugin_bytes: 100_004,
+    };
+    assert_eq!(journal.usage().await.unwrap(), usage);
+    journal.delete_plugin(&Digest::of(&long)).await.unwrap();
+    assert_eq!(journal.usage().await.unwrap().plugin_bytes, 4);
 }
