@@ -15,7 +15,8 @@ use heddle_kernel::{
 };
 use heddle_runtime::ports::{
     Append, Catalog, Configuration, EngineId, GraphRow, Journal, NewRun, Ownership, PluginRow, PolicyRow,
-    Request, RunDisposition, RunEnd, RunFilter, RunSnapshot, RunWait, ScheduleRow, SecretText, Store,
+    QueuedRun, Request, RunDisposition, RunEnd, RunFilter, RunSnapshot, RunWait, ScheduleRow, SecretText,
+    Store,
 };
 use heddle_store::{SqliteJournal, SqliteSettings, maintenance};
 use rusqlite::{Connection, params, types::ValueRef};
@@ -296,7 +297,17 @@ async fn result(journal: &SqliteJournal) -> String {
         writeln!(text, "key {key}").unwrap();
     }
     writeln!(text, "unfinished {:?}", journal.unfinished().await.unwrap()).unwrap();
-    writeln!(text, "queued {:?}", journal.queued().await.unwrap()).unwrap();
+    let queued = journal.queued().await.unwrap().into_iter().map(|queued| {
+        let QueuedRun {
+            run,
+            priority,
+            group,
+            group_limit,
+        } = queued;
+        let limit = group_limit.map_or_else(String::new, |limit| format!(", group_limit: {limit}"));
+        format!("QueuedRun {{ run: {run:?}, priority: {priority}, group: {group:?}{limit} }}")
+    });
+    writeln!(text, "queued [{}]", queued.collect::<Vec<_>>().join(", ")).unwrap();
     writeln!(text, "groups {:?}", journal.groups().await.unwrap()).unwrap();
     let due = journal
         .claim_due(EngineId::EXCLUSIVE, Timestamp(i64::MAX), 100)
