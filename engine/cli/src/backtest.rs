@@ -21,10 +21,10 @@ use crate::{
     answer::{list, text},
     client::{download, escape, get},
     colours::Colours,
+    connection::Server,
     json_text::{Detail, pretty},
     number::whole,
     output,
-    server::Server,
 };
 
 /// How many differences are printed as text; `--json` prints all.

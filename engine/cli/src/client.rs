@@ -20,9 +20,10 @@ use ureq::{
 };
 
 use crate::{
-    Usage, output,
+    Usage,
+    connection::{Connection, Server},
+    output,
     problem::{Flags, Problem},
-    server::{Connection, Server},
 };
 
 /// The message for an answer that is not JSON.

@@ -11,10 +11,10 @@ use serde_json::{Value, json, value::RawValue};
 use crate::{
     answer::text,
     client::{Answer, escape, get, json_argument, post, post_with_key, to_json},
+    connection::Server,
     number::{MAX_NUMBER, whole},
     output,
     problem::Flags,
-    server::Server,
 };
 
 // The arguments that all of these commands have. No doc comment, because clap would use it as the description.

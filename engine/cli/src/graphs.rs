@@ -21,9 +21,9 @@ use crate::{
     answer::{list, text},
     client::{delete, escape, get_text, post, print_items, read_json},
     colours::Colours,
+    connection::Server,
     output,
     problem::{Problem, with_commands},
-    server::Server,
 };
 
 #[derive(Subcommand)]

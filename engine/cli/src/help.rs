@@ -2,7 +2,7 @@
 
 use clap::{Args, Command};
 
-use crate::server::Server;
+use crate::connection::Server;
 
 /// The groups with their commands. A command that is in no group is listed in the last one.
 const GROUPS: [(&str, &[&str]); 5] = [

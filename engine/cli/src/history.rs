@@ -18,11 +18,11 @@ use crate::{
     answer::{list, text},
     client::{download, escape, get, get_text, print_items, upload},
     colours::Colours,
+    connection::Server,
     json_text::{Detail, one_line, pretty},
     number::{MAX_NUMBER, whole},
     output, private_file,
     problem::run_error,
-    server::Server,
 };
 
 /// How many steps one request reads.

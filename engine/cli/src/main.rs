@@ -20,7 +20,7 @@
 //!
 //! # What commands share
 //!
-//! - `server.rs`: the options of a server (`--server`, `--token`, …) and the connection.
+//! - `connection.rs`: the options of a server (`--server`, `--token`, …) and the connection.
 //! - `client.rs`: HTTP requests. `answer.rs` reads their JSON. `problem.rs` turns an error response into a message that
 //!   names commands and flags instead of routes. `sse.rs` reads event streams.
 //! - `output.rs`: everything that is printed. It escapes control characters and masks passwords.
@@ -33,6 +33,7 @@ mod answer;
 mod backtest;
 mod client;
 mod colours;
+mod connection;
 mod control;
 mod event_printer;
 mod graphs;
@@ -50,7 +51,6 @@ mod run;
 mod runs;
 mod schedule;
 mod serve;
-mod server;
 mod sse;
 mod store;
 
@@ -58,7 +58,7 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 
-use crate::{colours::Colours, problem::Problem, server::Server};
+use crate::{colours::Colours, connection::Server, problem::Problem};
 
 #[derive(Parser)]
 #[command(
@@ -200,7 +200,7 @@ fn reject_server_options(matches: &ArgMatches) -> Result<(), clap::Error> {
     if !help::is_offline(&path) {
         return Ok(());
     }
-    for (id, flag) in server::OPTIONS {
+    for (id, flag) in connection::OPTIONS {
         let is_known = innermost.try_contains_id(id).is_ok();
         if is_known && innermost.value_source(id) == Some(ValueSource::CommandLine) {
             let problem = format!(

@@ -28,9 +28,9 @@ use crate::{
     Usage,
     answer::{list, text, texts},
     client::{self, escape},
+    connection::Server,
     oci::{self, Pulled, Reference, Registry},
     output,
-    server::Server,
 };
 
 #[derive(Subcommand)]

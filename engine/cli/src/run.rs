@@ -19,11 +19,11 @@ use crate::{
     client::{
         check_status, escape, get, get_text, json_argument, post_with_key, read_json, read_members, to_json,
     },
+    connection::{Connection, Server},
     event_printer::{EventPrinter, Wait},
     interrupt,
     number::{MAX_NUMBER, whole},
     output,
-    server::{Connection, Server},
     sse::EventReader,
 };
 

@@ -12,9 +12,9 @@ use crate::{
     answer::{list, text},
     client::{escape, get_text, print_items},
     colours::Colours,
+    connection::Server,
     number::whole,
     output,
-    server::Server,
 };
 
 /// The most runs that one request reads.

@@ -10,11 +10,11 @@ use serde_json::{Value, json, value::RawValue};
 use crate::{
     answer::{list, text},
     client::{Answer, delete, escape, get_text, json_argument, post, print_items, to_json},
+    connection::Server,
     json_text::{Detail, pretty},
     number::whole,
     output,
     problem::Flags,
-    server::Server,
 };
 
 /// The place in the body of each argument of `schedule create`.

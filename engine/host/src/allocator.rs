@@ -1,4 +1,4 @@
-//! Settings of the memory allocator of the process.
+//! The memory allocator of the process: its settings, and the return of freed memory to the system.
 
 /// Blocks of at least this many bytes get a separate memory mapping, which is returned to the system when they are freed.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -20,5 +20,17 @@ pub fn give_large_blocks_back() {
         tracing::warn!(
             "freed memory may stay with the process: glibc refused the fixed size for large blocks"
         );
+    }
+}
+
+/// Returns freed memory from the allocator to the system. Takes milliseconds. Does nothing with allocators other than
+/// glibc's.
+pub(crate) fn trim() {
+    // SAFETY: it may be called at any time and from any thread: it takes the allocator's own locks and changes only free
+    // memory.
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::malloc_trim(0);
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     describe,
     error::ComponentError,
     host::Inner,
-    metered::MeteredContract,
+    metered_contract::MeteredContract,
     output::DiscardSink,
     policy::{CallLimits, Rules},
     registry::Plugin,

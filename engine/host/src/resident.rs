@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::allocator::trim;
+
 /// How often the resident size of the process is checked.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// Freed memory is returned when the process has grown by this many bytes.
@@ -52,19 +54,6 @@ fn resident() -> Option<usize> {
 fn resident() -> Option<usize> {
     None
 }
-
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn trim() {
-    // SAFETY: it may be called at any time and from any thread: it takes the allocator's own locks, and touches nothing
-    // but what is free.
-    #[allow(unsafe_code)]
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn trim() {}
 
 #[cfg(all(test, target_os = "linux", target_env = "gnu"))]
 #[allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    available, error::HostError, fair_pool::FairPool, outgoing::tls::Tls, settings::HostSettings,
+    error::HostError, fair_pool::FairPool, outgoing::tls::Tls, settings::HostSettings, system_limits,
     threads::Threads,
 };
 
@@ -32,7 +32,7 @@ impl Resources {
     /// If the system refuses the pool of threads.
     pub(crate) fn new(settings: &HostSettings) -> Result<Self, HostError> {
         Ok(Self {
-            open_files: FairPool::new(HostSettings::max_total_open_files(available::open_files())),
+            open_files: FairPool::new(HostSettings::max_total_open_files(system_limits::open_files())),
             lookups: FairPool::new(LOOKUPS),
             tls: Tls::new(settings.http_authorities.clone()),
             file_threads: Threads::new(

@@ -6,11 +6,11 @@ use std::{path::PathBuf, time::Duration};
 use tokio::sync::Semaphore;
 
 use crate::{
-    available,
     cache::CacheSettings,
     compile::{CompileLimits, Compiler},
     fair_pool::total_for_one,
     policy::{CallLimits, Limit, MEMORY_CEILING, Policy, Protected},
+    system_limits,
     units::Bytes,
 };
 
@@ -136,7 +136,7 @@ const MIN_OWN: usize = 3 << 19;
 impl HostSettings {
     /// The default memory of all calls together.
     pub(crate) fn default_total_memory() -> usize {
-        available::memory() / 8 * 3
+        system_limits::memory() / 8 * 3
     }
 
     /// The memory of all calls together.

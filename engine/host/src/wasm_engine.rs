@@ -13,7 +13,8 @@ use crate::{
     cache::{Cache, EngineCache},
     component::ComponentMetadata,
     contract::{self, Contract},
-    engine::{self, EpochTicker},
+    engine_config,
+    epoch_ticker::EpochTicker,
     error::{ComponentError, HostError},
     sandbox::Sandbox,
     slots::Pools,
@@ -31,7 +32,7 @@ impl WasmEngine {
     /// Starts an engine. With `metered`, its code consumes fuel.
     pub(crate) fn start(pools: Pools, cache: &Cache, metered: bool) -> Result<Self, HostError> {
         let failed = |error: wasmtime::Error| HostError::Engine(format!("{error:#}"));
-        let engine = engine::build(pools, metered).map_err(failed)?;
+        let engine = engine_config::build(pools, metered).map_err(failed)?;
         Ok(Self {
             linker: linker(&engine).map_err(failed)?,
             cache: cache.for_engine(&engine).map_err(HostError::Cache)?,

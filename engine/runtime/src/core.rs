@@ -14,18 +14,18 @@ use uuid::Uuid;
 
 use crate::{
     admission::Admission,
-    checks::Checks,
     errors::StopReason,
     graph_cache::GraphCache,
+    graph_checks::Checks,
     idempotency::{IdempotencyGuard, IdempotencyKeys},
     live_run::LiveRun,
     live_runs::LiveRuns,
-    memory::MemoryBudget,
-    pages::PageBudget,
+    memory_budget::MemoryBudget,
+    page_budget::PageBudget,
     schedules::handle::Schedules,
     settings::{Ports, Settings},
+    storage_limits::UsageCounter,
     timers::Timers,
-    usage::UsageCounter,
 };
 
 /// How many runs are loaded at the same time: how much memory a run holds is known only once it is loaded.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use heddle_kernel::{Diagnostic, Failure, GraphId, Level, Refusal, RunId, Severity};
 
 use crate::{
-    checks::ChecksBusy,
+    graph_checks::ChecksBusy,
     ports::{AppendError, PolicyRefused, ReadError, RegisterError, ResolveError, StoreError},
 };
 

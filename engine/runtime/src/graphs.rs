@@ -13,10 +13,10 @@ use heddle_kernel::{
 };
 
 use crate::{
-    checks::ChecksBusy,
     core::Core,
     errors::{CreateGraphError, StartError},
     graph_cache::Functions,
+    graph_checks::ChecksBusy,
     ports::{Functions as FunctionsPort, GraphRow, StoreError},
 };
 

@@ -35,7 +35,6 @@
 mod admission;
 mod append_buffer;
 mod backtest;
-mod checks;
 mod chunks;
 mod control;
 mod core;
@@ -44,6 +43,7 @@ mod engine;
 mod errors;
 mod export;
 mod graph_cache;
+mod graph_checks;
 mod graph_deletion;
 mod graphs;
 mod history;
@@ -51,8 +51,8 @@ mod idempotency;
 mod live_run;
 mod live_runs;
 mod load;
-mod memory;
-mod pages;
+mod memory_budget;
+mod page_budget;
 mod plugins;
 mod policies;
 pub mod ports;
@@ -66,16 +66,15 @@ mod snapshot_policy;
 mod start;
 mod start_queued;
 mod started_run;
+mod storage_limits;
 mod system;
 mod timers;
-mod usage;
 mod wake_due_runs;
 mod watch;
 
 pub use self::{
     admission::PRIORITIES,
     backtest::{Backtest, Difference},
-    checks::ChecksBusy,
     chunks::Chunk,
     engine::Engine,
     errors::{
@@ -84,6 +83,7 @@ pub use self::{
         StepError, StorageLimitReached,
     },
     export::Export,
+    graph_checks::ChecksBusy,
     ports::ReadError,
     results::{
         CreatedGraph, EventPage, RecoveryReport, RequestKey, RunView, Start, Stats, StepView, ToolAnswer,

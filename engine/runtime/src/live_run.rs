@@ -19,7 +19,7 @@ use crate::{
     chunks::{Chunk, ChunkSlot, Chunks},
     errors::StopReason,
     idempotency::IdempotencyGuard,
-    memory::{MemoryBudget, MemoryCharge},
+    memory_budget::{MemoryBudget, MemoryCharge},
     ports::{Ack, AppendError, Durable},
 };
 

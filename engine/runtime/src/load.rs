@@ -19,7 +19,7 @@ use crate::{
     driver::spawn_driver,
     errors::summary,
     live_run::LiveRun,
-    memory::MemoryCharge,
+    memory_budget::MemoryCharge,
     ports::{ReadError, RunSnapshot, StoreError},
     snapshot_policy::SnapshotPolicy,
 };

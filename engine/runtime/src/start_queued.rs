@@ -10,7 +10,7 @@ use crate::{
     admission::AdmissionSlot,
     core::Core,
     live_run::{LiveRun, RunCommand},
-    memory::MEMORY_POLL_INTERVAL,
+    memory_budget::MEMORY_POLL_INTERVAL,
     ports::{QueuedRun, ReadError},
 };
 

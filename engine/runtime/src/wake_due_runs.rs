@@ -10,7 +10,7 @@ use heddle_kernel::RunId;
 
 use crate::{
     core::Core,
-    memory::MEMORY_POLL_INTERVAL,
+    memory_budget::MEMORY_POLL_INTERVAL,
     ports::{EngineId, OwnerError, ReadError},
 };
 

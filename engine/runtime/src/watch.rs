@@ -21,7 +21,7 @@ use crate::{
     chunks::{Chunk, ChunkSlot},
     errors::StopReason,
     live_run::{LiveRunGuard, Progress},
-    pages::{PageBudget, PagePermit},
+    page_budget::{PageBudget, PagePermit},
     ports::{Journal, StoreError},
 };
 

@@ -4,6 +4,7 @@
 mod admission;
 mod clock;
 mod commit;
+mod control;
 mod damage;
 mod exports;
 mod given;
@@ -15,6 +16,5 @@ mod retention;
 mod running;
 mod schedules;
 mod script;
-mod steering;
 mod waiting;
 mod wrapped;

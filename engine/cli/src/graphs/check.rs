@@ -8,7 +8,7 @@ use heddle_kernel::{Definition, Diagnostic, Function, FunctionKind, Severity, gr
 use serde_json::{Value, json};
 
 use super::{definition::DefinitionFile, yaml::Position};
-use crate::{client, colours::Colours, output, problem::with_commands, server::Server};
+use crate::{client, colours::Colours, connection::Server, output, problem::with_commands};
 
 /// The result of a check.
 struct Report {

@@ -14,8 +14,8 @@ use heddle_kernel::Definition;
 use super::definition::DefinitionFile;
 use crate::{
     client::{escape, get_text},
+    connection::Server,
     output,
-    server::Server,
 };
 
 /// The format of a diagram.

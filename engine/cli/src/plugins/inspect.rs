@@ -21,8 +21,8 @@ use crate::{
     answer::{list, text, texts},
     client::{self, escape},
     colours::Colours,
+    connection::Server,
     output,
-    server::Server,
 };
 
 /// The width of lines without a terminal, in characters.

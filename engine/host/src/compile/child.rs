@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use wasmtime::Engine;
 
 use super::compiler::{CompileError, CompileLimits};
-use crate::{cache, engine, scan};
+use crate::{cache, engine_config, scan};
 
 /// The exit code if the component is refused; stderr has the reason.
 pub(crate) const REFUSED: u8 = 10;
@@ -89,7 +89,7 @@ fn run_request() -> Result<(), CompileError> {
     thread::Builder::new()
         .spawn(end_with_input)
         .map_err(|error| failed(&error))?;
-    let engine = engine::for_compiling(request.metered).map_err(|error| failed(&error))?;
+    let engine = engine_config::for_compiling(request.metered).map_err(|error| failed(&error))?;
     if cache::configuration(&engine) != request.configuration {
         return Err(failed(&"the compiler and the engine have different versions"));
     }

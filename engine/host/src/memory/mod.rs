@@ -21,7 +21,7 @@ pub(crate) use self::{
     table::{FIELD_BYTES, HANDLE_BYTES, fields_bytes},
     total::{ChainMemory, TotalMemory},
 };
-use crate::{engine::TABLE_ELEMENTS, error::NoMemory, policy::CallLimits};
+use crate::{engine_config::TABLE_ELEMENTS, error::NoMemory, policy::CallLimits};
 
 /// The end of a call for which the host held at least this many bytes is followed by a trim.
 const TRIM_FROM: usize = 4 << 20;

@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use crate::allocator;
+
 /// How long a trim is delayed, so that many calls that end together cause one trim.
 const TRIM_AFTER: Duration = Duration::from_millis(500);
 
@@ -32,25 +34,7 @@ impl Trim {
             tokio::time::sleep(TRIM_AFTER).await;
             trim.is_due.store(false, Relaxed);
             // A trim takes milliseconds.
-            let _ = tokio::task::spawn_blocking(give_back).await;
+            let _ = tokio::task::spawn_blocking(allocator::trim).await;
         });
     }
 }
-
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn give_back() {
-    #[allow(unsafe_code)]
-    // SAFETY: the declaration matches malloc.h.
-    unsafe extern "C" {
-        fn malloc_trim(keep: usize) -> i32;
-    }
-    // SAFETY: the function may be called at any time and from any thread: it takes the allocator's own locks and
-    // changes only free memory.
-    #[allow(unsafe_code)]
-    unsafe {
-        malloc_trim(0);
-    }
-}
-
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn give_back() {}

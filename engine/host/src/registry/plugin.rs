@@ -8,7 +8,7 @@ use heddle_schema::Schema;
 use semver::Version;
 
 use super::description;
-use crate::{component::version_of, contract::Contract, metered::MeteredContract, policy::Rules};
+use crate::{component::version_of, contract::Contract, metered_contract::MeteredContract, policy::Rules};
 
 /// How many digits of its digest a component gets as build metadata if its version is taken.
 const BUILD_LEN: usize = 12;

@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use heddle_json::{Json, Object};
 
-use super::{ROOT, Refusal, Run, Signal, Snapshot, Status, decide::Events, fold::Fold, steer::failed_steps};
+use super::{
+    ROOT, Refusal, Run, Signal, Snapshot, Status, control::failed_steps, decide::Events, fold::Fold,
+};
 use crate::{
     event::{Event, EventRecord, FunctionRef},
     ids::{RunId, Timestamp},

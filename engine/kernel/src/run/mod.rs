@@ -4,8 +4,8 @@
 
 mod apply;
 mod branches;
-mod by_key;
 mod call;
+mod control;
 mod decide;
 mod fail;
 mod flow;
@@ -15,17 +15,17 @@ mod fork;
 mod group;
 mod input;
 mod items;
-mod journal;
+mod journal_limit;
 mod maps;
-mod memory;
+mod memory_limit;
+mod merge_by_key;
+mod merge_policy;
 mod outcome;
 mod pending;
-mod policy;
 mod signal;
 mod snapshot;
 mod start;
 mod status;
-mod steer;
 mod step_input;
 mod timers;
 mod upgrade;
@@ -45,7 +45,7 @@ pub use fold_next::NamedGraphs;
 pub use group::Group;
 use heddle_json::{Json, Object};
 pub use input::{Input, Refusal, Upgrade};
-pub use journal::with_room_to_fail;
+pub use journal_limit::with_room_to_fail;
 pub use outcome::{Answer, Outcome, Route};
 pub use pending::{CallId, PendingWork};
 pub use snapshot::Snapshot;
@@ -130,7 +130,7 @@ pub struct Run {
     pub max_journal_bytes: u64,
     /// The engine's limit for the memory of the run, in bytes.
     pub max_run_bytes: usize,
-    memory: memory::MemoryCount,
+    memory: memory_limit::MemoryCount,
     /// The graphs of the next event, which is a `RunUpgraded`.
     staged: Option<(Arc<Graph>, Arc<Graphs>)>,
 }

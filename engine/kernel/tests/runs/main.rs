@@ -6,6 +6,7 @@ mod branches;
 mod by_key;
 #[path = "../laws/calls.rs"]
 mod calls;
+mod control;
 mod failures;
 mod groups;
 mod journal;
@@ -17,7 +18,6 @@ mod parallel;
 mod script;
 mod signals;
 mod snapshots;
-mod steering;
 mod step_inputs;
 mod steps;
 mod subgraphs;

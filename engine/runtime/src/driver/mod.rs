@@ -24,7 +24,7 @@ use crate::{
     core::Core,
     errors::StopReason,
     live_run::{LiveRun, RunCommand},
-    memory::MEMORY_POLL_INTERVAL,
+    memory_budget::MEMORY_POLL_INTERVAL,
 };
 
 /// How often the log lines of active calls are journaled.

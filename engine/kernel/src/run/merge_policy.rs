@@ -14,7 +14,7 @@ use heddle_json::{
     tokens::{Tree, unquote},
 };
 
-use super::by_key;
+use super::merge_by_key;
 use crate::graph::Policy;
 
 /// The length of a number in a message, in bytes.
@@ -42,7 +42,7 @@ impl Policy {
         match self {
             Self::Append => append(before, contributions),
             Self::Union => union(before, contributions),
-            Self::ByKey(key) => by_key::fold(key, before, contributions),
+            Self::ByKey(key) => merge_by_key::fold(key, before, contributions),
             Self::Deep => deep(before, contributions),
             _ => {
                 let mut value = before.map(|before| self.operand(before)).transpose()?;

@@ -16,7 +16,7 @@ use heddle_json::{
 };
 use serde_json::value::RawValue;
 
-use super::policy::list;
+use super::merge_policy::list;
 
 /// The key of an element that removes the element with the same identity.
 const REMOVE: &str = "$remove";
