@@ -16,7 +16,7 @@ use crate::{
     admission::Admission,
     errors::StopReason,
     graph_cache::GraphCache,
-    graph_checks::Checks,
+    graph_checks::CheckThreads,
     idempotency::{IdempotencyGuard, IdempotencyKeys},
     live_run::LiveRun,
     live_runs::LiveRuns,
@@ -42,7 +42,7 @@ pub(crate) struct Core {
     /// Limits how many runs are loaded at the same time.
     pub(crate) loads: Semaphore,
     pub(crate) pages: Arc<PageBudget>,
-    pub(crate) checks: Checks,
+    pub(crate) checks: CheckThreads,
     /// Held for reading while a run is started or upgraded, and for writing while a graph is deleted.
     pub(crate) graphs_in_use: tokio::sync::RwLock<()>,
     pub(crate) timers: Timers,
@@ -73,7 +73,7 @@ impl Core {
             settings,
             live_runs: LiveRuns::default(),
             idempotency_keys: Arc::default(),
-            checks: Checks::default(),
+            checks: CheckThreads::default(),
             graphs_in_use: tokio::sync::RwLock::default(),
             timers: Timers::default(),
             schedules: Schedules::default(),

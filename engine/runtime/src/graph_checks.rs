@@ -20,7 +20,7 @@ const LONG_AT_ONCE: usize = 1;
 const MAX_WAIT: Duration = Duration::from_secs(20);
 
 /// The threads that check graphs.
-pub(crate) struct Checks {
+pub(crate) struct CheckThreads {
     short: Semaphore,
     long: Semaphore,
 }
@@ -40,7 +40,7 @@ pub struct ChecksBusy {
     pub retry_after_s: u32,
 }
 
-impl Default for Checks {
+impl Default for CheckThreads {
     fn default() -> Self {
         Self {
             short: Semaphore::new(SHORT_AT_ONCE),
@@ -49,7 +49,7 @@ impl Default for Checks {
     }
 }
 
-impl Checks {
+impl CheckThreads {
     /// Runs `work` on a client's definition.
     ///
     /// # Errors
