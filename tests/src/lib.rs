@@ -39,8 +39,9 @@ use tempfile::TempDir;
 /// The OpenAPI description. All servers of a test process are started from the same binary and share it.
 static OPENAPI: OnceLock<OpenApi> = OnceLock::new();
 
-/// The limit after which an operation of a test counts as hung.
-pub const TIMEOUT: Duration = Duration::from_secs(60);
+/// The limit after which an operation of a test counts as hung. It is long: a server that starts without a cache compiles
+/// all its plugins first, which takes minutes beside other work.
+pub const TIMEOUT: Duration = Duration::from_secs(240);
 
 /// A server process with its own store. It is killed on drop.
 pub struct Server {

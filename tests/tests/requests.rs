@@ -179,6 +179,10 @@ fn the_server_is_named_before_or_after_the_command_and_without_a_scheme() {
         ),
         (["graph", "list", "--server=ftp://x"], "neither http nor https"),
         (["graph", "list", "--header=x"], "expected 'NAME: VALUE'"),
+        (
+            ["graph", "list", "--header=X: y\r\nZ: 1"],
+            "the value of `x` has a character that is not allowed in a header",
+        ),
     ] {
         let stderr = refusal(&run(&arguments), 2);
         assert!(stderr.contains(expected), "{arguments:?}: {stderr}");

@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context, anyhow, bail};
 use heddle_display as display;
 use heddle_json::{Json, object};
+use rustls::CertificateError;
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 use ureq::{
@@ -243,10 +244,9 @@ fn unreachable(connection: &Connection, error: &ureq::Error) -> anyhow::Error {
             )
         }
         _ => match of_tls {
-            Some(rustls::Error::InvalidCertificate(error)) => anyhow!(
-                "cannot trust {url}: its certificate is not valid ({error}); if a private certificate authority signed \
-                 it, name that authority's file with --ca-cert FILE"
-            ),
+            Some(rustls::Error::InvalidCertificate(error)) => {
+                anyhow!("cannot trust {url}: {}", untrusted(error))
+            }
             Some(error) => {
                 anyhow!(
                     "TLS with {url} failed ({error}); if the server uses plain HTTP, begin the URL with http://"
@@ -269,6 +269,31 @@ fn tls_error(error: &ureq::Error) -> Option<&rustls::Error> {
     }
 }
 
+/// Why a certificate is not trusted, with advice.
+fn untrusted(error: &CertificateError) -> String {
+    let reason = match error {
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            return "no trusted authority signed its certificate; if a private certificate authority did, name that \
+                    authority's file with --ca-cert FILE"
+                .to_owned();
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "its certificate has expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "its certificate is not valid yet: is the clock of this machine right?"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "its certificate is for other names: name the server as its certificate does"
+        }
+        // webpki has no public type for the errors that rustls passes on as they are.
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "its certificate is one of a certificate authority, which a server must not use: create a certificate for \
+             the server itself (with `openssl req -x509`, add `-addext basicConstraints=critical,CA:FALSE`)"
+        }
+        other => return format!("its certificate is not valid ({other})"),
+    };
+    reason.to_owned()
+}
+
 /// Escapes a name for use as one segment of a path (RFC 3986, 2.3).
 pub(crate) fn escape(name: &str) -> String {
     let mut escaped = String::with_capacity(name.len());
@@ -279,4 +304,31 @@ pub(crate) fn escape(name: &str) -> String {
         }
     }
     escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustls::OtherError;
+
+    use super::*;
+
+    #[test]
+    fn the_reason_for_an_untrusted_certificate_says_what_to_do() {
+        let of_authority = io::Error::other("CaUsedAsEndEntity");
+        for (error, advice) in [
+            (CertificateError::UnknownIssuer, "--ca-cert FILE"),
+            (CertificateError::Expired, "has expired"),
+            (CertificateError::NotValidYet, "clock"),
+            (CertificateError::NotValidForName, "other names"),
+            (
+                CertificateError::Other(OtherError(Arc::new(of_authority))),
+                "CA:FALSE",
+            ),
+        ] {
+            let reason = untrusted(&error);
+            assert!(reason.contains(advice) && !reason.contains("Other"), "{reason}");
+        }
+    }
 }

@@ -83,7 +83,6 @@ pub(crate) struct Server {
         value_name = "NAME: VALUE",
         env = "HEDDLE_HEADERS",
         hide_env_values = true,
-        value_delimiter = '\n',
         global = true,
         help_heading = HEADING
     )]
@@ -364,6 +363,8 @@ fn header_lines(given: &str) -> anyhow::Result<Vec<String>> {
             let way = source("--header", Some(given));
             std::fs::read_to_string(file).with_context(|| format!("cannot read {file} ({way})"))?
         }
+        // The variable has one header per line. A line break in an argument is refused as a part of the value.
+        None if source("--header", Some(given)) == "--header" => return Ok(vec![given.trim().to_owned()]),
         None => given.to_owned(),
     };
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());

@@ -6,7 +6,7 @@
 //!
 //! - the depth is at most [`MAX_DEPTH`] levels;
 //! - strings are Unicode: no escape is half of a surrogate pair;
-//! - numbers are within the range of a double; their digits are kept as written;
+//! - numbers are within the range of a double, with an exponent within ±10^12; their digits are kept as written;
 //! - an object has each key once.
 //!
 //! Admitted JSON is on one line, without whitespace between its tokens, so that it can be stored and sent in
@@ -17,6 +17,7 @@ use std::{borrow::Cow, collections::HashSet, fmt};
 use serde_json::value::RawValue;
 
 use crate::{
+    decimal::Decimal,
     pointer::escape,
     tokens::{Token, Tokens, compact, unquote},
 };
@@ -115,6 +116,7 @@ enum Broken {
     Depth(usize),
     Surrogate(String),
     Number(String),
+    Exponent(String),
     Twice(String),
 }
 
@@ -130,6 +132,10 @@ impl fmt::Display for Broken {
             Self::Number(number) => write!(
                 f,
                 "the number `{number}` is beyond the range of a double (about ±1.8e308): give it as a string"
+            ),
+            Self::Exponent(number) => write!(
+                f,
+                "the number `{number}` has an exponent beyond 10^12: give it as a string"
             ),
             Self::Twice(key) => write!(f, "the key `{key}` is given twice: keep one of the two"),
         }
@@ -175,6 +181,9 @@ fn check(text: &str, max_depth: usize) -> Result<bool, (usize, Broken)> {
             }
             Token::Number(number) if !is_in_range(number) => {
                 return Err((at, Broken::Number(shown(number))));
+            }
+            Token::Number(number) if !Decimal::has_exact_exponent(number) => {
+                return Err((at, Broken::Exponent(shown(number))));
             }
             Token::Number(_) | Token::Word(_) | Token::Colon => {}
         }
@@ -412,6 +421,30 @@ mod tests {
         }
         for number in ["1e309", "-1e999999999999", &"9".repeat(310)] {
             assert!(admit(number).is_err(), "{number}");
+        }
+    }
+
+    #[test]
+    fn exponents_are_let_in_as_far_as_decimals_are_exact() {
+        for number in [
+            "1e-1000000000000",
+            "0E1000000000000",
+            "-1E-0000000000000000000000007",
+        ] {
+            assert!(admit(number).is_ok(), "{number}");
+        }
+        for number in [
+            "0E99999999999999999999",
+            "0e1000000000001",
+            "1e-1000000000001",
+            "1e-9223372036854775807",
+            "-1.5E-99999999999999999999999",
+        ] {
+            let refused = admit(number).map_err(|error| error.to_string());
+            assert_eq!(
+                refused.unwrap_err(),
+                format!("the number `{number}` has an exponent beyond 10^12: give it as a string")
+            );
         }
     }
 }

@@ -32,8 +32,7 @@ pub struct Decimal {
 }
 
 impl Decimal {
-    /// The value of a JSON number. An exponent of more than twelve digits counts as 10^12, which no admitted
-    /// number has.
+    /// The value of a JSON number. An exponent beyond ±10^12 counts as ±10^12; no admitted number has one.
     pub fn of(number: &str) -> Self {
         let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
         let exponent = exponent
@@ -64,6 +63,14 @@ impl Decimal {
             return None;
         }
         Some(Self::of_parts(negative, whole, fraction, exponent))
+    }
+
+    /// Whether the exponent of a JSON number is within ±10^12, so that [`of`](Self::of) is its exact value.
+    pub(crate) fn has_exact_exponent(number: &str) -> bool {
+        let exponent = number
+            .split_once(['e', 'E'])
+            .map_or(Ok(0), |(_, exponent)| exponent.parse::<i64>());
+        exponent.is_ok_and(|exponent| exponent.unsigned_abs() <= MAX_EXPONENT.unsigned_abs())
     }
 
     /// Converts an integer, without loss.

@@ -265,15 +265,17 @@ impl Page {
 
     fn terminal_command(&mut self, command: &str, shown: &str) -> Result<(), String> {
         let ran = self.script(&format!("exec 2>&1\n{command}"))?;
-        if !shown.is_empty() {
-            let output = self.as_written(&ran.stdout);
-            let shown = self.as_written(shown);
-            return self.ids.compare_text(&shown, &output);
+        // A command fails only where the page shows its error.
+        if ran.succeeded == shows_error(shown) {
+            let verb = if ran.succeeded { "succeeds" } else { "fails" };
+            return Err(format!("it {verb}\n{}", ran.stdout));
         }
-        if ran.succeeded {
+        if shown.is_empty() {
             return Ok(());
         }
-        Err(format!("it fails\n{}", ran.stdout))
+        let output = self.as_written(&ran.stdout);
+        let shown = self.as_written(shown);
+        self.ids.compare_text(&shown, &output)
     }
 
     /// Restarts the server with the command of a block.
@@ -367,6 +369,13 @@ impl Page {
 /// Whether a script starts a server.
 fn serves(text: &str) -> bool {
     text.lines().any(|line| line.starts_with("heddle serve"))
+}
+
+/// Whether the shown output is that of a command that fails, or whose run fails.
+fn shows_error(shown: &str) -> bool {
+    shown
+        .lines()
+        .any(|line| line.starts_with("error: ") || line.starts_with("The run failed"))
 }
 
 /// Whether all commands of a script are read-only.
