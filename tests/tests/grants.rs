@@ -53,7 +53,7 @@ fn grants_are_set_over_http_if_the_operator_allows_it_and_stored() {
         refused["detail"]
             .as_str()
             .unwrap()
-            .contains("unknown field `envs`"),
+            .contains("/envs: unknown field"),
         "{refused}"
     );
     let server = server.restart();

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
-use heddle_json::Json;
+use heddle_json::{Json, deserialize::NullRule};
 use heddle_kernel::{Answer, Digest, Failure, event::FunctionRef};
 use heddle_runtime::ports::{
     Call, Functions, NewPlugin, PluginInfo, PluginPolicyInfo, PolicyRefused, RegisterError, ResolveError,
@@ -137,8 +137,12 @@ impl Functions for Host {
         limits: Option<&Json>,
         grants: Option<&Json>,
     ) -> Result<(), Vec<(String, String)>> {
-        let limits = limits.map_or(Ok(()), |limits| Limits::of_node(limits).map(drop));
-        let grants = grants.map_or(Ok(()), |grants| NodeGrants::of_node(grants).map(drop));
+        let limits = limits.map_or(Ok(()), |limits| {
+            Limits::of_node(limits, NullRule::Refused).map(drop)
+        });
+        let grants = grants.map_or(Ok(()), |grants| {
+            NodeGrants::of_node(grants, NullRule::Refused).map(drop)
+        });
         match (limits, grants) {
             (Err(mut problems), Err(more)) => {
                 problems.extend(more);

@@ -149,6 +149,11 @@ impl Decimal {
         self.exponent() >= 0
     }
 
+    /// Whether the value is below zero.
+    pub fn is_negative(&self) -> bool {
+        self.negative
+    }
+
     fn is_zero(&self) -> bool {
         self.digits.is_empty()
     }

@@ -11,6 +11,7 @@
 //! - [`admit`]: the rules for JSON from outside: depth, unique keys, Unicode, range of numbers.
 //! - [`tokens`]: the tokens of JSON text, and values as trees of tokens.
 //! - [`decimal`]: JSON numbers as exact decimals.
+//! - [`deserialize`]: Rust types from JSON, with errors for the people who wrote the JSON.
 //! - [`pointer`]: JSON pointers.
 //!
 //! # Example
@@ -24,6 +25,7 @@
 
 pub mod admit;
 pub mod decimal;
+pub mod deserialize;
 pub mod object;
 pub mod pointer;
 pub mod tokens;

@@ -7,7 +7,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use serde_json::value::RawValue;
 
-use crate::{decimal::Decimal, object::to_json};
+use crate::{decimal::Decimal, object::to_json, pointer::escape};
 
 /// The depth limit of a [`Tree`]. Admitted texts are less deep; texts of old stores may be deeper.
 const MAX_TREE_DEPTH: usize = 1_000;
@@ -241,6 +241,22 @@ impl<'t> Tree<'t> {
             }
         }
         Err("the value is not JSON".to_owned())
+    }
+
+    /// The value at a JSON pointer.
+    pub fn at(&self, pointer: &str) -> Option<&Self> {
+        let mut at = self;
+        for part in pointer.split('/').skip(1) {
+            at = match at {
+                Self::List(items) => items.get(part.parse::<usize>().ok()?)?,
+                Self::Object(members) => {
+                    let is_key = |quoted: &str| unquote(quoted).is_some_and(|name| escape(&name) == part);
+                    &members.iter().find(|(quoted, _)| is_key(quoted))?.1
+                }
+                _ => return None,
+            };
+        }
+        Some(at)
     }
 
     /// A canonical text: equal for equal values, whatever the order of an object's keys and the form of

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use heddle_json::{
     Json,
     admit::{MAX_DEPTH, admit_to_depth},
-    object::kind_of,
+    deserialize::{self, FieldError},
 };
 use heddle_kernel::{EventRecord, GraphId, Run, RunId, Status, Timestamp, graph::Pins, run::NamedGraphs};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -208,28 +208,18 @@ impl<'e> Lines<'e> {
     fn admit<T: DeserializeOwned>(&self, value: &RawValue) -> Result<T, ImportError> {
         let wrong = |message: String| malformed(self.line, message);
         let text = admit_to_depth(value.get(), MAX_LINE_DEPTH).map_err(|error| wrong(error.to_string()))?;
-        match kind_of(&text) {
-            Some("an object") => serde_json::from_str(&text).map_err(|error| wrong(json_message(&error))),
-            kind => Err(wrong(format!(
-                "expected an object, got {}",
-                kind.unwrap_or("nothing")
-            ))),
-        }
+        serde_json::from_str(&text).or_else(|_| {
+            // Once more, for a message with a pointer in the terms of JSON.
+            let raw: &RawValue =
+                serde_json::from_str(&text).map_err(|error| wrong(without_position(&error)))?;
+            deserialize::read(raw).map_err(|FieldError { pointer, message }| {
+                wrong(match pointer.as_str() {
+                    "" => message,
+                    pointer => format!("at {pointer}: {message}"),
+                })
+            })
+        })
     }
-}
-
-/// The message of a deserialization error, without the position and without names of Rust types.
-fn json_message(error: &serde_json::Error) -> String {
-    let message = without_position(error);
-    let (what, expected) = message.split_once("expected ").unwrap_or((&message, ""));
-    let expected = match expected.split([' ', ',']).next() {
-        None | Some("") => return what.to_owned(),
-        Some("struct" | "map") => "an object",
-        Some("u8" | "u16" | "u32" | "u64" | "usize" | "i8" | "i16" | "i32" | "i64") => "a whole number",
-        Some("tuple" | "sequence") => "an array",
-        Some(_) => expected,
-    };
-    format!("{what}expected {expected}")
 }
 
 /// The message of an error without the position in the line.

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use heddle_json::Json;
+use heddle_json::{Json, deserialize::FieldError};
 use heddle_runtime::ports::{PluginPolicyInfo, PolicyRefused, PolicySource};
 
 use super::{
@@ -52,12 +52,11 @@ impl ApiPolicies {
     /// The policy file with all policies that are set over the API.
     fn added_to(&self, fixed: &Policy) -> Policy {
         let set = lock(&self.0);
-        set.iter().fold(fixed.clone(), |all, (name, body)| {
-            match PluginPolicy::parse(body.get()) {
+        set.iter()
+            .fold(fixed.clone(), |all, (name, body)| match PluginPolicy::of(body) {
                 Ok(policy) if fixed.written(name).is_none() => all.with(name, policy),
                 _ => all,
-            }
-        })
+            })
     }
 
     /// Stores a policy, or removes it.
@@ -80,8 +79,8 @@ pub(crate) fn rules(
     own: &CallLimits,
 ) -> Result<Arc<Rules>, PolicyRefused> {
     check_settable(name, fixed)?;
-    let policy =
-        PluginPolicy::parse(body.get()).map_err(|error| PolicyRefused::Invalid(error.to_string()))?;
+    let policy = PluginPolicy::of(body)
+        .map_err(|FieldError { pointer, message }| PolicyRefused::InvalidAt { pointer, message })?;
     // A plugin's folders may not contain another plugin's secrets, and its secrets may not be in another plugin's
     // folders.
     let all = set.added_to(fixed).with(name, policy.clone());

@@ -153,7 +153,9 @@ mod tests {
     use super::*;
 
     fn read(yaml: &str) -> Result<Vec<DirGrant>, String> {
-        let dirs: Vec<DirGrant> = serde_saphyr::from_str(yaml).map_err(|error| error.to_string())?;
+        let dirs: Vec<DirGrant> = crate::policy::yaml::read(yaml)
+            .map(|(read, _)| read)
+            .map_err(|error| error.to_string())?;
         check(&dirs).map(|()| dirs)
     }
 
@@ -209,7 +211,7 @@ mod tests {
                 "[{path: /, at: /a}, {path: /, at: /a}]",
                 "two folders have the guest path /a",
             ),
-            ("[{path: /, writ: true}]", "unknown field `writ`"),
+            ("[{path: /, writ: true}]", "/0/writ: unknown field"),
             ("[3]", "a folder's path, as in /srv/data"),
         ] {
             let refusal = read(yaml).unwrap_err();

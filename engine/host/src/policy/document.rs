@@ -2,8 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use heddle_json::{Json, object};
-use serde::Deserialize;
+use heddle_json::{
+    Json,
+    deserialize::{FieldError, read_without_null},
+};
+use serde::{Deserialize, de::Error};
+use serde_json::value::RawValue;
 
 use super::{
     concurrency::Concurrency,
@@ -16,6 +20,7 @@ use super::{
     protected::{Protected, ProtectedPaths},
     rules::Rules,
     secrets::SecretEntries,
+    yaml,
 };
 use crate::fair_pool::PluginUsage;
 
@@ -106,14 +111,12 @@ impl Policy {
     /// # Errors
     /// The first unknown key or invalid value.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
-        let PolicyDocument { plugins } = parse::<PolicyDocument<PluginPolicy>>(text)?;
-        let PolicyDocument { plugins: written } = parse::<PolicyDocument<serde_json::Value>>(text)?;
-        let written = written
-            .iter()
-            .map(|(name, policy)| (name.clone(), object::to_json(policy)));
+        let (PolicyDocument { plugins }, json) = yaml::read::<PolicyDocument<PluginPolicy>>(text)?;
+        let written = serde_json::from_str::<PolicyDocument<Box<RawValue>>>(json.get());
+        let written = written.expect("the document was read before").plugins.into_iter();
         Ok(Self {
             plugins,
-            written: written.collect(),
+            written: written.map(|(name, policy)| (name, policy.into())).collect(),
         })
     }
 
@@ -170,12 +173,15 @@ impl Policy {
 }
 
 impl PluginPolicy {
-    /// Reads the entry of one plugin, which is YAML or JSON.
+    /// Reads the entry of one plugin.
     ///
     /// # Errors
-    /// As [`Policy::parse`].
-    pub(crate) fn parse(text: &str) -> Result<Self, PolicyError> {
-        parse(text)
+    /// The first unknown key or invalid value.
+    pub(crate) fn of(body: &Json) -> Result<Self, FieldError> {
+        match body.get().len() <= MAX_BYTES {
+            true => read_without_null(body),
+            false => Err(FieldError::custom(yaml::too_large())),
+        }
     }
 
     /// The rules of a plugin with this name; `own` are the host's own limits. Reads the values that the entry refers
@@ -211,32 +217,4 @@ impl PluginPolicy {
         let others = others.then(|| rules(Grants::default(), Pins::default(), None));
         Ok(rules(grants, self.digest.clone(), others))
     }
-}
-
-fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, PolicyError> {
-    if text.len() > MAX_BYTES {
-        return Err(PolicyError {
-            line: 0,
-            column: 0,
-            message: format!("the policy is larger than the limit of {} MiB", MAX_BYTES >> 20),
-        });
-    }
-    let options = serde_saphyr::options! {
-        strict_booleans: true,
-        with_snippet: false,
-    };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let position_text = error.location();
-        let text = error.to_string();
-        let policy_limits = text.split(" at line ").next().unwrap_or(&text);
-        let policy_limits = policy_limits
-            .split(", set Duplicate")
-            .next()
-            .unwrap_or(policy_limits);
-        PolicyError {
-            line: position_text.map_or(0, |position_text| position_text.line()),
-            column: position_text.map_or(0, |position_text| position_text.column()),
-            message: policy_limits.to_owned(),
-        }
-    })
 }

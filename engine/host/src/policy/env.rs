@@ -107,7 +107,9 @@ mod tests {
     use super::*;
 
     fn read(yaml: &str) -> Result<Vec<(String, String)>, String> {
-        let entries: EnvEntries = serde_saphyr::from_str(yaml).map_err(|error| error.to_string())?;
+        let entries: EnvEntries = crate::policy::yaml::read(yaml)
+            .map(|(read, _)| read)
+            .map_err(|error| error.to_string())?;
         entries.read()
     }
 
@@ -133,7 +135,7 @@ mod tests {
             ("{A: 3}", "a number in quotes"),
             (r#"{A: "x\0y"}"#, "cannot have a NUL"),
             (r#"{"A\0B": x}"#, "is not a valid name of a variable"),
-            ("{A: {form: B}}", "unknown field `form`"),
+            ("{A: {form: B}}", "/A/form: unknown field"),
         ] {
             let refusal = read(yaml).unwrap_err();
             assert!(refusal.contains(expected), "{yaml}: {refusal}");

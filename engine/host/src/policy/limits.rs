@@ -5,12 +5,17 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use heddle_json::{Json, object::kind_of};
+use heddle_json::{
+    Json,
+    deserialize::{FieldError, NullRule, read, read_with},
+    object,
+};
 use heddle_kernel::graph;
 use serde::{
     Deserialize,
-    de::{Deserializer, Error},
+    de::{Deserializer, Error, MapAccess, SeqAccess, Visitor},
 };
+use serde_json::value::RawValue;
 
 use crate::units::{Bytes, Span};
 
@@ -62,21 +67,24 @@ impl Limits {
     ///
     /// # Errors
     /// Each invalid key, with its JSON pointer within the node.
-    pub(crate) fn of_node(json: &Json) -> Result<Self, Vec<(String, String)>> {
-        let wrong = |error: serde_json::Error| vec![("/limits".to_owned(), error.to_string())];
-        if let Ok(limits) = serde_json::from_str(json.get()) {
-            return Ok(limits);
-        }
-        let keys: BTreeMap<String, serde_json::Value> = serde_json::from_str(json.get()).map_err(wrong)?;
-        let mut problems = Vec::new();
-        for (key, value) in keys {
-            let one = serde_json::Value::Object([(key.clone(), value)].into_iter().collect());
-            if let Err(error) = Self::deserialize(one) {
-                let key = heddle_json::pointer::escape(&key);
-                problems.push((format!("/limits/{key}"), error.to_string()));
-            }
-        }
-        Err(problems)
+    pub(crate) fn of_node(json: &Json, null: NullRule) -> Result<Self, Vec<(String, String)>> {
+        let problem = |error: FieldError| {
+            let FieldError { pointer, message } = error.at_key("limits");
+            (pointer, message)
+        };
+        let error = match read_with(json, null) {
+            Ok(limits) => return Ok(limits),
+            Err(error) => error,
+        };
+        let Ok(keys) = read::<BTreeMap<String, &RawValue>>(json) else {
+            return Err(vec![problem(error)]);
+        };
+        // Each key is read alone, so that all problems are found.
+        let problems = keys.into_iter().filter_map(|(key, value)| {
+            let alone = object::to_json(&BTreeMap::from([(key, value)]));
+            read_with::<Self>(&alone, null).err().map(problem)
+        });
+        Err(problems.collect())
     }
 
     /// How many calls may be active at once.
@@ -270,12 +278,63 @@ struct Time(Duration);
 struct Fuel(u64);
 
 /// A value before its range is checked.
-#[derive(Deserialize)]
-#[serde(untagged)]
 enum Written {
     Whole(u64),
     Text(String),
-    Other(serde_json::Value),
+    /// Another value, by its type.
+    Other(&'static str),
+}
+
+impl<'de> Deserialize<'de> for Written {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Written;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number or a string")
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Written, E> {
+                Ok(Written::Whole(number))
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Written, E> {
+                Ok(u64::try_from(number).map_or(Written::Other("a number"), Written::Whole))
+            }
+
+            fn visit_f64<E: Error>(self, number: f64) -> Result<Written, E> {
+                // 1.0 and 1e3 are whole numbers. The first double that is too large is 2^64.
+                match number.fract() == 0.0 && (0.0..18_446_744_073_709_551_616.0).contains(&number) {
+                    true => Ok(Written::Whole(number as u64)),
+                    false => Ok(Written::Other("a number")),
+                }
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Written, E> {
+                Ok(Written::Text(text.to_owned()))
+            }
+
+            fn visit_bool<E: Error>(self, _: bool) -> Result<Written, E> {
+                Ok(Written::Other("a boolean"))
+            }
+
+            fn visit_unit<E: Error>(self) -> Result<Written, E> {
+                Ok(Written::Other("null"))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Written, A::Error> {
+                Ok(Written::Other("an array"))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<Written, A::Error> {
+                Ok(Written::Other("an object"))
+            }
+        }
+
+        input.deserialize_any(Reader)
+    }
 }
 
 impl<'de, const MAX: usize> Deserialize<'de> for Size<MAX> {
@@ -323,9 +382,7 @@ impl<'de> Deserialize<'de> for Time {
         let text = match Written::deserialize(input)? {
             Written::Text(text) => text,
             Written::Whole(_) => return Err(not_a_string("a number")),
-            Written::Other(value) => {
-                return Err(not_a_string(kind_of(&value.to_string()).unwrap_or("nothing")));
-            }
+            Written::Other(kind) => return Err(not_a_string(kind)),
         };
         let ms = graph::duration(&text).map_err(D::Error::custom)?;
         match Duration::from_millis(ms) {
@@ -378,11 +435,11 @@ mod tests {
     use super::*;
 
     fn limits(text: &str) -> Limits {
-        Limits::of_node(&heddle_json::object::json(text).unwrap()).unwrap()
+        Limits::of_node(&object::json(text).unwrap(), NullRule::Refused).unwrap()
     }
 
     fn refused(text: &str) -> Vec<(String, String)> {
-        Limits::of_node(&heddle_json::object::json(text).unwrap()).unwrap_err()
+        Limits::of_node(&object::json(text).unwrap(), NullRule::Refused).unwrap_err()
     }
 
     #[test]
@@ -437,11 +494,38 @@ mod tests {
             "/limits/fuel: expected a whole number of at least 1",
             "/limits/http_requests: expected a whole number from 0 to 1048576",
             "/limits/log: expected a number of bytes of at most 1024 MiB",
-            "/limits/memmory: unknown field `memmory`, expected one of `memory`, `time`, `fuel`, `at_once`, `log`, `emit`, \
-             `result`, `outgoing`, `http_requests`, `http_request_bytes`, `http_response_bytes`",
+            "/limits/memmory: unknown field; known fields: memory, time, fuel, at_once, log, emit, result, outgoing, \
+             http_requests, http_request_bytes, http_response_bytes",
             "/limits/memory: expected a number of bytes of at most 4096 MiB",
             "/limits/time: expected a duration such as \"500ms\", \"10s\", \"1h30m\" or \"7d\", got \"soon\"",
         ];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_whole_number_may_have_a_fraction_of_zeros_or_an_exponent() {
+        let written = limits(r#"{"memory": 16777216.0, "fuel": 1e3, "at_once": 4.0, "http_requests": 0e0}"#);
+        assert_eq!(
+            written,
+            limits(r#"{"memory": 16777216, "fuel": 1000, "at_once": 4, "http_requests": 0}"#)
+        );
+        for (text, pointer) in [
+            (r#"{"fuel": 1.5}"#, "/limits/fuel"),
+            (r#"{"fuel": 1e19}"#, "/limits/fuel"),
+            (r#"{"at_once": -1.0}"#, "/limits/at_once"),
+            (r#"{"memory": 1e300}"#, "/limits/memory"),
+        ] {
+            assert_eq!(refused(text)[0].0, pointer, "{text}");
+        }
+    }
+
+    #[test]
+    fn null_is_refused_in_a_new_node_and_means_no_limit_in_a_stored_one() {
+        let json = object::json(r#"{"memory": null, "time": null}"#).unwrap();
+        assert_eq!(Limits::of_node(&json, NullRule::IsAbsent), Ok(Limits::default()));
+        let problems = Limits::of_node(&json, NullRule::Refused).unwrap_err();
+        let found: Vec<_> = problems.iter().map(|(pointer, _)| pointer.as_str()).collect();
+        assert_eq!(found, ["/limits/memory", "/limits/time"]);
+        assert_eq!(problems[0].1, "null is not a value here: leave the key out");
     }
 }

@@ -21,6 +21,7 @@ mod rules;
 mod secrets;
 #[cfg(test)]
 mod tests;
+mod yaml;
 
 pub(crate) use self::{
     api_policies::{ApiPolicies, check_settable, rules as rules_for},

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use heddle_json::deserialize::NullRule;
 use heddle_kernel::graph::Bounds;
 
 use super::{concurrency::Concurrency, limits::Limits, node_grants::NodeGrants, rules::Rules};
@@ -39,11 +40,15 @@ impl NodeBoundsCache {
             return Ok(known.clone());
         }
         drop(nodes);
-        let limits = bounds.limits.as_ref().map(Limits::of_node).transpose();
+        // Earlier versions created graphs with null for a limit or a list.
+        let null = NullRule::IsAbsent;
+        let limits = bounds.limits.as_ref();
+        let limits = limits.map(|limits| Limits::of_node(limits, null)).transpose();
         let limits = limits
             .map_err(|problems| problems_text(&problems))?
             .unwrap_or_default();
-        let grants = bounds.grants.as_ref().map(NodeGrants::of_node).transpose();
+        let grants = bounds.grants.as_ref();
+        let grants = grants.map(|grants| NodeGrants::of_node(grants, null)).transpose();
         let grants = grants.map_err(|problems| problems_text(&problems))?;
         let narrowed_to = Arc::new(NodeBounds {
             concurrency: Concurrency::new(limits.at_once()),

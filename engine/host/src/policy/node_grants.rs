@@ -1,10 +1,19 @@
 //! A node's `grants`: the part of its plugin's grants that the node's calls have. They never add a grant.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
-use heddle_json::Json;
-use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::Value;
+use heddle_json::{
+    Json,
+    deserialize::{FieldError, NullRule, read, read_with},
+};
+use serde::{
+    Deserialize,
+    de::{DeserializeOwned, Deserializer, Error, MapAccess, Visitor, value::MapAccessDeserializer},
+};
+use serde_json::value::RawValue;
 
 use super::{dirs::GuestPath, http::HttpGrant, secrets::SecretName};
 
@@ -44,41 +53,36 @@ impl NodeGrants {
     ///
     /// # Errors
     /// Everything that is invalid, each with its JSON pointer within the node.
-    pub(crate) fn of_node(json: &Json) -> Result<Self, Vec<(String, String)>> {
-        let within = |(pointer, problem)| (format!("/grants{pointer}"), problem);
-        Self::read(json.get()).map_err(|problems| problems.into_iter().map(within).collect())
-    }
-
-    fn read(json: &str) -> Result<Self, Vec<(String, String)>> {
-        let at = |pointer: &str, error: String| vec![(pointer.to_owned(), error)];
-        let value: Value = serde_json::from_str(json).map_err(|error| at("", error.to_string()))?;
-        let Value::Object(keys) = value else {
-            return Err(at(
-                "",
-                format!("`grants` is an object with {KEYS}; `{{}}` grants nothing"),
-            ));
+    pub(crate) fn of_node(json: &Json, null: NullRule) -> Result<Self, Vec<(String, String)>> {
+        let Ok(keys) = read::<BTreeMap<String, &RawValue>>(json) else {
+            let message = format!("`grants` is an object with {KEYS}; `{{}}` grants nothing");
+            return Err(vec![("/grants".to_owned(), message)]);
         };
-        let mut allowed = Self::default();
-        let mut problems = Vec::new();
+        let mut reader = Reader {
+            null,
+            problems: Vec::new(),
+        };
+        let mut grants = Self::default();
         for (key, value) in keys {
-            let pointer = format!("/{}", heddle_json::pointer::escape(&key));
-            let problems = &mut problems;
             match key.as_str() {
-                "http" => allowed.http = list(&pointer, value, problems),
-                "env" => allowed.env = list(&pointer, value, problems).into_iter().collect(),
+                "http" => grants.http = reader.list(&key, value),
+                "env" => grants.env = reader.list(&key, value).into_iter().collect(),
                 "secrets" => {
-                    let names: Vec<SecretName> = list(&pointer, value, problems);
-                    allowed.secrets = names.into_iter().map(|SecretName(name)| name).collect();
+                    let names: Vec<SecretName> = reader.list(&key, value);
+                    grants.secrets = names.into_iter().map(|SecretName(name)| name).collect();
                 }
-                "dirs" => allowed.dirs = dirs(&pointer, value, problems),
-                "clock" => allowed.clock = one(&pointer, value, problems).unwrap_or_default(),
-                "random" => allowed.random = one(&pointer, value, problems).unwrap_or_default(),
-                _ => problems.push((pointer, format!("`grants` has no `{key}`: it may have {KEYS}"))),
+                "dirs" => grants.dirs = reader.list(&key, value),
+                "clock" => grants.clock = reader.one(&[&key], value).unwrap_or_default(),
+                "random" => grants.random = reader.one(&[&key], value).unwrap_or_default(),
+                _ => reader.add(
+                    &[&key],
+                    FieldError::custom(format!("`grants` has no `{key}`: it may have {KEYS}")),
+                ),
             }
         }
-        match problems.is_empty() {
-            true => Ok(allowed),
-            false => Err(problems),
+        match reader.problems.is_empty() {
+            true => Ok(grants),
+            false => Err(reader.problems),
         }
     }
 
@@ -90,63 +94,75 @@ impl NodeGrants {
     }
 }
 
-fn dirs(pointer: &str, value: Value, problems: &mut Vec<(String, String)>) -> Vec<AllowedDir> {
-    each(pointer, value, problems, |value| match value {
-        Value::String(at) => {
-            let GuestPath(at) = GuestPath::try_from(at)?;
-            Ok(AllowedDir { at, write: true })
-        }
-        value => {
-            let DirEntry {
-                at: GuestPath(at),
-                write,
-            } = read(value)?;
-            Ok(AllowedDir { at, write })
-        }
-    })
+/// Reads values and collects the problems.
+struct Reader {
+    null: NullRule,
+    problems: Vec<(String, String)>,
 }
 
-fn list<T: DeserializeOwned>(pointer: &str, value: Value, problems: &mut Vec<(String, String)>) -> Vec<T> {
-    each(pointer, value, problems, read)
-}
-
-fn one<T: DeserializeOwned>(pointer: &str, value: Value, problems: &mut Vec<(String, String)>) -> Option<T> {
-    read(value)
-        .map_err(|problem| problems.push((pointer.to_owned(), problem)))
-        .ok()
-}
-
-fn each<T>(
-    pointer: &str,
-    value: Value,
-    problems: &mut Vec<(String, String)>,
-    read: impl Fn(Value) -> Result<T, String>,
-) -> Vec<T> {
-    let Value::Array(items) = value else {
-        problems.push((pointer.to_owned(), "expected a list, as in `[]`".to_owned()));
-        return Vec::new();
-    };
-    let mut all = Vec::with_capacity(items.len());
-    for (n, item) in items.into_iter().enumerate() {
-        match read(item) {
-            Ok(item) => all.push(item),
-            Err(problem) => problems.push((format!("{pointer}/{n}"), problem)),
-        }
+impl Reader {
+    fn add(&mut self, path: &[&str], error: FieldError) {
+        let path = path.iter().rev();
+        let error = path.fold(error, |error, key| error.at_key(key)).at_key("grants");
+        self.problems.push((error.pointer, error.message));
     }
-    all
+
+    fn one<T: DeserializeOwned>(&mut self, path: &[&str], value: &RawValue) -> Option<T> {
+        read_with(value, self.null)
+            .map_err(|error| self.add(path, error))
+            .ok()
+    }
+
+    fn list<T: DeserializeOwned>(&mut self, key: &str, value: &RawValue) -> Vec<T> {
+        let items: Option<Vec<Box<RawValue>>> = self.one(&[key], value);
+        let items = items.unwrap_or_default();
+        let items = items.iter().enumerate();
+        items
+            .filter_map(|(n, item)| self.one(&[key, &n.to_string()], item))
+            .collect()
+    }
 }
 
-fn read<T: DeserializeOwned>(value: Value) -> Result<T, String> {
-    serde_json::from_value(value).map_err(|error| error.to_string())
+impl<'de> Deserialize<'de> for AllowedDir {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = AllowedDir;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the path at which the plugin has the folder, as in /data, or {at, write}")
+            }
+
+            fn visit_str<E: Error>(self, at: &str) -> Result<AllowedDir, E> {
+                let GuestPath(at) = GuestPath::try_from(at.to_owned()).map_err(E::custom)?;
+                Ok(AllowedDir { at, write: true })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<AllowedDir, A::Error> {
+                let DirEntry {
+                    at: GuestPath(at),
+                    write,
+                } = DirEntry::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(AllowedDir { at, write })
+            }
+        }
+
+        input.deserialize_any(Reader)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn read(json: &str) -> Result<NodeGrants, Vec<(String, String)>> {
+        NodeGrants::of_node(&heddle_json::object::json(json).unwrap(), NullRule::Refused)
+    }
+
     #[test]
     fn everything_invalid_is_reported_with_its_pointer() {
-        let problems = NodeGrants::read(
+        let problems = read(
             r#"{"http": ["ftp://a.org", "https://a.org"], "env": "A", "dirs": ["data", {"at": "/d", "path": "/"}],
                 "clock": 1, "sockets": true, "secrets": ["a b"]}"#,
         )
@@ -155,28 +171,55 @@ mod tests {
         assert_eq!(
             found,
             [
-                "/http/0",
-                "/env",
-                "/dirs/0",
-                "/dirs/1",
-                "/clock",
-                "/sockets",
-                "/secrets/0"
+                "/grants/clock",
+                "/grants/dirs/0",
+                "/grants/dirs/1/path",
+                "/grants/env",
+                "/grants/http/0",
+                "/grants/secrets/0",
+                "/grants/sockets"
             ]
         );
+        assert_eq!(problems[0].1, "expected true or false, got a number");
+        assert_eq!(problems[3].1, "expected an array, got a string");
         assert!(
-            problems[5].1.contains("it may have `http`, `env`"),
+            problems[6].1.contains("it may have `http`, `env`"),
             "{problems:?}"
         );
-        assert!(NodeGrants::read("[]").is_err());
+        assert!(read("[]").is_err());
     }
 
     #[test]
     fn a_folder_is_left_as_it_is_or_read_only() {
-        let allowed = NodeGrants::read(r#"{"dirs": ["/a/", {"at": "/b"}]}"#).unwrap();
+        let allowed = read(r#"{"dirs": ["/a/", {"at": "/b"}]}"#).unwrap();
         assert_eq!(
             ["/a", "/b", "/c"].map(|at| allowed.allows_dir(at)),
             [Some(true), Some(false), None]
         );
+    }
+
+    #[test]
+    fn null_is_refused_in_a_new_node() {
+        for (json, at) in [
+            (r#"{"clock": null}"#, "/grants/clock"),
+            (r#"{"http": null}"#, "/grants/http"),
+            (r#"{"http": [null]}"#, "/grants/http/0"),
+            (
+                r#"{"http": [{"host": "a.org", "methods": null}]}"#,
+                "/grants/http/0/methods",
+            ),
+            (
+                r#"{"http": [{"host": "a.org", "paths": "x"}]}"#,
+                "/grants/http/0/paths",
+            ),
+            (
+                r#"{"dirs": [{"at": "/a", "write": null}]}"#,
+                "/grants/dirs/0/write",
+            ),
+            (r#"{"env": [null]}"#, "/grants/env/0"),
+        ] {
+            let problems = read(json).unwrap_err();
+            assert_eq!(problems[0].0, at, "{json}: {problems:?}");
+        }
     }
 }

@@ -80,7 +80,9 @@ mod tests {
     use super::*;
 
     fn read(yaml: &str) -> Result<Pins, String> {
-        serde_saphyr::from_str(yaml).map_err(|error| error.to_string())
+        crate::policy::yaml::read(yaml)
+            .map(|(read, _)| read)
+            .map_err(|error| error.to_string())
     }
 
     #[test]

@@ -224,7 +224,9 @@ mod tests {
     use super::*;
 
     fn read(yaml: &str) -> Result<Vec<Secret>, String> {
-        let entries: SecretEntries = serde_saphyr::from_str(yaml).map_err(|error| error.to_string())?;
+        let entries: SecretEntries = crate::policy::yaml::read(yaml)
+            .map(|(read, _)| read)
+            .map_err(|error| error.to_string())?;
         entries.read()
     }
 
@@ -276,7 +278,7 @@ mod tests {
                 "{a: {from_env: CARGO_MANIFEST_DIR, hosts: []}}",
                 "at least one host",
             ),
-            ("{a: {from_env: CARGO_MANIFEST_DIR}}", "missing field `hosts`"),
+            ("{a: {from_env: CARGO_MANIFEST_DIR}}", "`hosts` is missing"),
             ("{a: {hosts: [a.org]}}", "set either `from_env`"),
             (
                 "{a: {from_env: A, file: b, hosts: [a.org]}}",

@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
-use super::{document::MAX_BYTES, *};
+use heddle_json::{deserialize::NullRule, object};
+
+use super::{
+    document::{MAX_BYTES, PluginPolicy},
+    *,
+};
 use crate::settings::HostSettings;
 
 fn limits(text: &str) -> Limits {
-    Limits::of_node(&heddle_json::object::json(text).unwrap()).unwrap()
+    Limits::of_node(&object::json(text).unwrap(), NullRule::Refused).unwrap()
 }
 
 fn refusal(text: &str) -> String {
@@ -35,19 +40,19 @@ fn unknown_keys_are_refused_with_their_position() {
     let cases = [
         (
             "plugin: {}",
-            "line 1, column 1: unknown field `plugin`, expected one of plugins",
+            "line 1, column 1: /plugin: unknown field; known fields: plugins",
         ),
         (
             "plugins:\n  a:\n    htp: []",
-            "line 3, column 5: unknown field `htp`, expected one of digest, http, env",
+            "line 3, column 5: /plugins/a/htp: unknown field; known fields: digest, http, env",
         ),
         (
             "plugins:\n  a:\n    limits: {at_once: 0}",
-            "line 3, column 23: expected a whole number from 1",
+            "line 3, column 23: /plugins/a/limits/at_once: expected a whole number from 1",
         ),
         (
             "plugins:\n  a:\n    limits: {memory: many}",
-            "line 3, column 22: expected a number of bytes of at most 4096 MiB",
+            "line 3, column 22: /plugins/a/limits/memory: expected a number of bytes of at most 4096 MiB",
         ),
         (
             "plugins:\n  a: {}\n  a: {}",
@@ -55,15 +60,15 @@ fn unknown_keys_are_refused_with_their_position() {
         ),
         (
             "plugins:\n  a:\n    http:\n      - host: a.org\n        method: [GET]",
-            "line 5, column 9: unknown field `method`, expected one of host, methods, paths, exact, private",
+            "line 5, column 9: /plugins/a/http/0/method: unknown field; known fields: host, methods, paths, exact, private",
         ),
         (
             "plugins:\n  a:\n    http:\n      - https://a.org/v1",
-            "line 4, column 9: `https://a.org/v1` has more than a host",
+            "line 4, column 9: /plugins/a/http/0: `https://a.org/v1` has more than a host",
         ),
         (
             "plugins:\n  a:\n    http: [{methods: [GET]}]",
-            "line 3, column 13: missing field `host`",
+            "line 3, column 12: /plugins/a/http/0: `host` is missing",
         ),
     ];
     for (text, expected) in cases {
@@ -94,4 +99,107 @@ fn the_policy_sets_and_a_node_only_narrows() {
         .time
         .narrow(Some(Duration::from_secs(1)), LimitSource::Timeout);
     assert_eq!(timeout.span(), "1 s (the node's timeout)");
+}
+
+#[test]
+fn null_is_refused_everywhere() {
+    // A key whose value is commented out is null in YAML.
+    let methods = "plugins:\n  a:\n    http:\n    - host: a.org\n      methods:\n      # - GET\n";
+    assert_eq!(
+        refusal(methods),
+        "line 5, column 7: /plugins/a/http/0/methods: null is not a value here: leave the key out"
+    );
+    for (body, pointer) in [
+        (r#"{"http": null}"#, "/http"),
+        (r#"{"http": [null]}"#, "/http/0"),
+        (r#"{"http": [{"host": null}]}"#, "/http/0/host"),
+        (
+            r#"{"http": [{"host": "a.org", "methods": null}]}"#,
+            "/http/0/methods",
+        ),
+        (
+            r#"{"http": [{"host": "a.org", "methods": [null]}]}"#,
+            "/http/0/methods/0",
+        ),
+        (r#"{"http": [{"host": "a.org", "paths": null}]}"#, "/http/0/paths"),
+        (r#"{"http": [{"host": "a.org", "exact": null}]}"#, "/http/0/exact"),
+        (
+            r#"{"http": [{"host": "a.org", "private": null}]}"#,
+            "/http/0/private",
+        ),
+        (r#"{"env": null}"#, "/env"),
+        (r#"{"env": {"A": null}}"#, "/env/A"),
+        (r#"{"env": {"A": {"from": null}}}"#, "/env/A/from"),
+        (r#"{"secrets": null}"#, "/secrets"),
+        (r#"{"secrets": {"a": null}}"#, "/secrets/a"),
+        (
+            r#"{"secrets": {"a": {"hosts": ["a.org"], "file": null}}}"#,
+            "/secrets/a/file",
+        ),
+        (
+            r#"{"secrets": {"a": {"hosts": ["a.org"], "from_env": null}}}"#,
+            "/secrets/a/from_env",
+        ),
+        (r#"{"dirs": null}"#, "/dirs"),
+        (r#"{"dirs": [{"path": null}]}"#, "/dirs/0/path"),
+        (r#"{"dirs": [{"path": "/a", "at": null}]}"#, "/dirs/0/at"),
+        (r#"{"dirs": [{"path": "/a", "write": null}]}"#, "/dirs/0/write"),
+        (r#"{"digest": null}"#, "/digest"),
+        (r#"{"digest": [null]}"#, "/digest/0"),
+        (r#"{"clock": null}"#, "/clock"),
+        (r#"{"random": null}"#, "/random"),
+        (r#"{"limits": null}"#, "/limits"),
+        (r#"{"limits": {"memory": null}}"#, "/limits/memory"),
+        ("null", ""),
+    ] {
+        let error = PluginPolicy::of(&object::json(body).unwrap()).unwrap_err();
+        assert_eq!(error.pointer, pointer, "{body}: {error}");
+        assert!(error.message.contains("null"), "{body}: {error}");
+        let file = format!("plugins: {{a: {body}}}");
+        let refusal = refusal(&file);
+        assert!(
+            refusal.contains(&format!("/plugins/a{pointer}: ")),
+            "{body}: {refusal}"
+        );
+    }
+}
+
+#[test]
+fn a_value_of_another_type_is_not_converted() {
+    for (body, expected) in [
+        (
+            r#"{"clock": "true"}"#,
+            "/clock: expected true or false, got a string",
+        ),
+        (r#"{"clock": 1}"#, "/clock: expected true or false, got a number"),
+        (r#"{"http": {}}"#, "/http: expected an array, got an object"),
+        (
+            r#"{"http": [{"host": "a.org", "paths": "/a"}]}"#,
+            "/http/0/paths: expected an array, got a string",
+        ),
+        (
+            r#"{"dirs": [{"path": 1}]}"#,
+            "/dirs/0/path: expected a string, got a number",
+        ),
+        (
+            r#"{"digest": 2.0}"#,
+            "/digest: expected the digest of a component",
+        ),
+        (
+            r#"{"env": {"A": 1}}"#,
+            "/env/A: expected a string (a number in quotes)",
+        ),
+        (
+            r#"{"limits": {"at_once": 1.5}}"#,
+            "/limits/at_once: expected a whole number from 1",
+        ),
+        (r#"[]"#, "expected an object, got an array"),
+    ] {
+        let error = PluginPolicy::of(&object::json(body).unwrap())
+            .unwrap_err()
+            .to_string();
+        assert!(error.starts_with(expected), "{body}: {error}");
+        let refusal = refusal(&format!("plugins: {{a: {body}}}"));
+        assert!(refusal.contains(expected), "{body}: {refusal}");
+    }
 }

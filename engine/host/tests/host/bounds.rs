@@ -126,7 +126,7 @@ async fn limits_of_a_node_are_checked_key_by_key() {
     let places: Vec<_> = problems.iter().map(|(place, _)| place.as_str()).collect();
     assert_eq!(places, ["/limits/memory", "/limits/tim"]);
     assert!(
-        problems[1].1.contains("expected one of `memory`, `time`"),
+        problems[1].1.contains("known fields: memory, time"),
         "{problems:?}"
     );
 }

@@ -90,9 +90,24 @@ pub enum PolicyRefused {
     /// The policy file has an entry for the plugin.
     #[error("the policy file says what plugin `{0}` is granted: change it there, and start the server again")]
     Fixed(String),
-    /// The policy cannot be read, or grants something that does not exist.
+    /// A value of the policy is invalid.
+    #[error("{}{message}", prefix(.pointer))]
+    InvalidAt {
+        /// A JSON pointer to the value.
+        pointer: String,
+        /// What is wrong with the value.
+        message: String,
+    },
+    /// The policy grants something that does not exist, or that plugins may not have.
     #[error("{0}")]
     Invalid(String),
+}
+
+fn prefix(pointer: &str) -> String {
+    match pointer {
+        "" => String::new(),
+        pointer => format!("{pointer}: "),
+    }
 }
 
 /// A component to register.

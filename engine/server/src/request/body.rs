@@ -57,7 +57,7 @@ impl FromRequest<App> for JsonText {
     }
 }
 
-/// An optional JSON body. An absent or null body is read as `{}`.
+/// An optional JSON body. An absent or null body, or one of blanks, is read as `{}`.
 pub(crate) struct OptionalJson(JsonText);
 
 impl FromRequest<App> for OptionalJson {
@@ -66,7 +66,7 @@ impl FromRequest<App> for OptionalJson {
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         let typed = expect_type(request.headers(), &["application/json"]);
         let bytes = read(request, app, app.settings.max_body_bytes).await?;
-        if bytes.is_empty() {
+        if bytes.iter().all(|byte| b" \t\r\n".contains(byte)) {
             return Ok(Self(JsonText::new("{}".to_owned())));
         }
         typed?;

@@ -26,7 +26,10 @@ impl<T: DeserializeOwned> FromRequestParts<App> for QueryParams<T> {
         let Query(pairs) = query.map_err(|error| Problem::new(ProblemKind::BAD_QUERY, error.body_text()))?;
         match deserialize::read_query(&pairs) {
             Ok(params) => Ok(Self(params)),
-            Err(error) => Err(Problem::new(ProblemKind::BAD_QUERY, error.parameter_message())),
+            Err(error) => Err(Problem::new(
+                ProblemKind::BAD_QUERY,
+                deserialize::parameter_message(&error),
+            )),
         }
     }
 }

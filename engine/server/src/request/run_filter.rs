@@ -75,7 +75,7 @@ impl ListParams {
             let statuses: Vec<String> = statuses.into_iter().map(|(_, status)| status).collect();
             pairs.push(("status".to_owned(), statuses.join(",")));
         }
-        deserialize::read_query(&pairs).map_err(|error| invalid(error.parameter_message()))
+        deserialize::read_query(&pairs).map_err(|error| invalid(deserialize::parameter_message(&error)))
     }
 
     /// Returns the graph filter.

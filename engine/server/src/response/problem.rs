@@ -125,6 +125,12 @@ impl Problem {
         problem
     }
 
+    /// The same problem with another kind.
+    pub(crate) fn of_kind(mut self, kind: ProblemKind) -> Self {
+        (self.0.kind, self.0.status) = (kind, kind.status);
+        self
+    }
+
     /// A problem for a status that a library chose.
     pub(crate) fn of_status(status: StatusCode, detail: String) -> Self {
         let mut problem = Self::new(ProblemKind::BAD_REQUEST, detail);

@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use heddle_kernel::RunId;
-use heddle_runtime::{EventPage, PRIORITIES, RunView, Start, StartedRun, ports::RunRow};
+use heddle_runtime::{EventPage, RunView, Start, StartedRun, ports::RunRow};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -21,6 +21,7 @@ use crate::{
         idempotency::{self, IdempotencyKey, KeyedJson},
         page_token::{self, PageSize},
         path::{RunIdParam, RunPath},
+        priority::Priority,
         query::{QueryParams, item_count, optional_duration},
         run_filter::ListParams,
     },
@@ -48,8 +49,8 @@ pub(crate) struct StartBody<'b> {
     #[schema(value_type = Option<BTreeMap<String, Value>>)]
     state: Option<&'b RawValue>,
     /// The priority in the queue: runs with a higher priority start first. -100 to 100, default 0.
-    #[schema(minimum = -100, maximum = 100)]
-    priority: Option<i32>,
+    #[schema(value_type = Option<i32>, minimum = -100, maximum = 100)]
+    priority: Option<Priority>,
 }
 
 /// The parameters of a start.
@@ -94,23 +95,12 @@ pub(crate) async fn start(
         .map(|state| parse_state("/state", state))
         .transpose()?;
     let start = Start {
-        priority: priority(request.priority)?,
+        priority: request.priority.map_or(0, |Priority(priority)| priority),
         key,
         ..Start::of(request.graph, state.unwrap_or_default())
     };
     let run = app.engine.start_run(start).await?;
     started_response(&app, &run, params.wait).await
-}
-
-/// Returns the priority at `/priority` of a body; 0 by default.
-pub(crate) fn priority(given: Option<i32>) -> Result<i32, Problem> {
-    let priority = given.unwrap_or_default();
-    if !PRIORITIES.contains(&priority) {
-        let (min, max) = PRIORITIES.into_inner();
-        let message = format!("expected a priority from {min} to {max}, got {priority}");
-        return Err(Problem::invalid_at("/priority", message));
-    }
-    Ok(priority)
 }
 
 /// Returns the response to a start. With `wait`, waits until the run is over or the time has passed.

@@ -18,12 +18,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::runs::priority;
 use crate::{
     app::App,
     request::{
         body::{EmptyBody, JsonText, OptionalJson, parse_state},
         path::{PathParams, ScheduleParam},
+        priority::Priority,
     },
     response::{json_list, problem::Problem},
     view::{
@@ -52,8 +52,8 @@ pub(crate) struct PutBody<'b> {
     state: Option<&'b RawValue>,
     /// The priority of the runs: -100 to 100, default 0.
     #[serde(default)]
-    #[schema(minimum = -100, maximum = 100)]
-    priority: Option<i32>,
+    #[schema(value_type = Option<i32>, minimum = -100, maximum = 100)]
+    priority: Option<Priority>,
     /// When runs are started.
     when: WhenBody,
     /// What to do if the last run is still active: `skip` drops the start, `queue` delays one start until the run is over,
@@ -294,7 +294,7 @@ pub(crate) async fn put(State(app): State<App>, body: JsonText) -> Result<impl I
     let spec = ScheduleSpec {
         graph: request.graph,
         state: state.unwrap_or_default(),
-        priority: priority(request.priority)?,
+        priority: request.priority.map_or(0, |Priority(priority)| priority),
         when: request.when.read()?,
         overlap: request.overlap.unwrap_or_default(),
         catch_up: request.catch_up.unwrap_or_default(),

@@ -3,11 +3,13 @@
 use super::*;
 
 fn grant(yaml: &str) -> HttpGrant {
-    serde_saphyr::from_str(yaml).unwrap()
+    crate::policy::yaml::read(yaml).unwrap().0
 }
 
 fn refusal(yaml: &str) -> String {
-    serde_saphyr::from_str::<HttpGrant>(yaml).unwrap_err().to_string()
+    crate::policy::yaml::read::<HttpGrant>(yaml)
+        .unwrap_err()
+        .to_string()
 }
 
 fn target(method: &str, uri: &str) -> RequestTarget {

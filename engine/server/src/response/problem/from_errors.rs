@@ -261,6 +261,9 @@ impl From<PolicyError> for Problem {
             PolicyError::Refused(refused @ PolicyRefused::Fixed(_)) => {
                 Self::new(ProblemKind::POLICY_FIXED, refused.to_string())
             }
+            PolicyError::Refused(PolicyRefused::InvalidAt { pointer, message }) => {
+                Self::invalid_at(&pointer, message).of_kind(ProblemKind::INVALID_POLICY)
+            }
             PolicyError::Refused(refused @ PolicyRefused::Invalid(_)) => {
                 Self::new(ProblemKind::INVALID_POLICY, refused.to_string())
             }
