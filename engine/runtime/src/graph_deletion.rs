@@ -19,6 +19,8 @@ impl Engine {
     pub async fn delete_graph(&self, id: &str) -> Result<(), DeleteGraphError> {
         let (core, journal) = (&self.core, &self.core.ports.store);
         let id = GraphId(id.into());
+        let no_such_graph = || DeleteGraphError::NoSuchGraph(id.to_string());
+        journal.graph(&id).await?.ok_or_else(no_such_graph)?;
         // Searches all events without blocking starts. The events that are stored meanwhile are searched under the lock.
         let (run, searched) = journal.run_naming(&id, 0).await?;
         if let Some(run) = run {
@@ -30,7 +32,7 @@ impl Engine {
         let lock = tokio::time::timeout(MAX_WAIT, core.graphs_in_use.write()).await;
         let _lock = lock.map_err(|_| DeleteGraphError::Busy)?;
         let row = journal.graph(&id).await?;
-        let row = row.ok_or_else(|| DeleteGraphError::NoSuchGraph(id.to_string()))?;
+        let row = row.ok_or_else(no_such_graph)?;
         if let (Some(run), _) = journal.run_naming(&id, searched).await? {
             return Err(DeleteGraphError::OfRun(run));
         }
@@ -62,7 +64,7 @@ impl Engine {
         core.usage.recount().await;
         match deleted {
             true => Ok(()),
-            false => Err(DeleteGraphError::NoSuchGraph(id.to_string())),
+            false => Err(no_such_graph()),
         }
     }
 }

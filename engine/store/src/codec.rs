@@ -21,6 +21,17 @@ pub(crate) struct Chunk {
 /// The size from which a chunk takes no further event. It bounds how much a reader parses to find one event.
 pub(crate) const CHUNK_BYTES: usize = 32 * 1024;
 
+/// Whether a node of a definition runs this graph, given by name or id. A definition that cannot be read might.
+pub(crate) fn runs_graph(definition: &str, graph: &str) -> bool {
+    let Ok(definition) = serde_json::from_str::<serde_json::Value>(definition) else {
+        return true;
+    };
+    let runs = |node: &serde_json::Value| node["graph"] == graph || node["map"]["graph"] == graph;
+    definition["nodes"]
+        .as_object()
+        .is_some_and(|nodes| nodes.values().any(runs))
+}
+
 /// The text that a definition contains if one of its nodes runs this graph, given by name or id. Definitions are stored
 /// without spaces.
 pub(crate) fn graph_reference(graph: &str) -> String {

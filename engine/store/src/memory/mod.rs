@@ -364,18 +364,21 @@ impl Catalog for MemoryJournal {
     }
 
     fn graphs_naming(&self, graph: &str, limit: usize) -> BoxFuture<'_, Result<Vec<GraphId>, StoreError>> {
-        let named = codec::graph_reference(graph);
+        let named: Arc<str> = graph.into();
         self.read(move |tables| {
-            let names = |other: &&GraphRow| other.definition.contains(&named);
+            let names = |other: &&GraphRow| codec::runs_graph(&other.definition, &named);
             let found = tables.graphs.iter().filter(names).take(limit);
             Ok(found.map(|graph| graph.id.clone()).collect())
         })
     }
 
     fn run_naming(&self, graph: &GraphId, _: i64) -> BoxFuture<'_, Result<(Option<RunId>, i64), StoreError>> {
-        let id = graph.0.clone();
+        let id = graph.clone();
         self.read(move |tables| {
-            let names = |run: &&StoredRun| run.events.iter().any(|event| event.contains(&*id));
+            let names_graph = |event: &String| {
+                serde_json::from_str::<EventRecord>(event).is_ok_and(|record| record.event.names_graph(&id))
+            };
+            let names = |run: &&StoredRun| run.events.iter().any(names_graph);
             Ok((tables.runs.values().find(names).map(|run| run.row.id), 0))
         })
     }

@@ -317,7 +317,7 @@ impl Catalog for SqliteJournal {
     }
 
     fn graphs_naming(&self, graph: &str, limit: usize) -> BoxFuture<'_, Result<Vec<GraphId>, StoreError>> {
-        let named = crate::codec::graph_reference(graph);
+        let named = Arc::<str>::from(graph);
         Box::pin(
             self.readers
                 .with(move |connection| read::graphs_naming(connection, &named, limit)),

@@ -332,16 +332,26 @@ pub(super) fn request(
     }))
 }
 
-/// The graphs whose definitions contain this text.
+/// The graphs with a node that runs this graph, given by name or id.
 pub(super) fn graphs_naming(
     connection: &Connection,
     named: &str,
     limit: usize,
 ) -> Result<Vec<GraphId>, StoreError> {
-    let sql = "SELECT id FROM graphs WHERE instr(definition, ?1) ORDER BY position LIMIT ?2";
-    rows(connection, sql, &[&named, &count(limit)], |row| {
-        Ok(GraphId(row.get(0)?))
-    })
+    let sql = "SELECT id, definition FROM graphs WHERE instr(definition, ?1) ORDER BY position";
+    let query = || -> rusqlite::Result<Vec<GraphId>> {
+        let mut statement = connection.prepare_cached(sql)?;
+        let mut rows = statement.query([codec::graph_reference(named)])?;
+        let mut graphs = Vec::new();
+        while let Some(row) = rows.next()?.filter(|_| graphs.len() < limit) {
+            // A value in a node may have the same text.
+            if codec::runs_graph(row.get_ref(1)?.as_str()?, named) {
+                graphs.push(GraphId(row.get(0)?));
+            }
+        }
+        Ok(graphs)
+    };
+    query().map_err(|error| store_error(&error))
 }
 
 /// A run with an event that names this graph, among the event rows after `after`. Also returns the last event row.
@@ -352,9 +362,27 @@ pub(super) fn run_naming(
 ) -> Result<(Option<RunId>, i64), StoreError> {
     let last = "SELECT coalesce(max(rowid), 0) FROM events";
     let last: Option<i64> = row(connection, last, &[], |row| row.get(0))?;
-    let sql = "SELECT run FROM events WHERE rowid > ?1 AND instr(body, ?2)
-               AND NOT EXISTS (SELECT 1 FROM trash WHERE trash.run = events.run) LIMIT 1";
-    let found = row(connection, sql, params![after, graph.0.as_bytes()], run_id)?;
+    let sql = "SELECT run, first_seq, last_seq, body FROM events WHERE rowid > ?1 AND instr(body, ?2)
+               AND NOT EXISTS (SELECT 1 FROM trash WHERE trash.run = events.run)";
+    let query = || -> rusqlite::Result<Option<RunId>> {
+        let mut statement = connection.prepare_cached(sql)?;
+        let mut rows = statement.query(params![after, graph.0.as_bytes()])?;
+        while let Some(row) = rows.next()? {
+            let (first, last) = (row.get::<_, i64>(1)? as u64, row.get::<_, i64>(2)? as u64);
+            let mut names = false;
+            // The state of a run may have the same text.
+            let read = codec::decode(first, last, row.get_ref(3)?.as_bytes()?, |record, _| {
+                names = record.event.names_graph(graph);
+                !names
+            });
+            // A damaged row may name the graph.
+            if names || read.is_err() {
+                return run_id(row).map(Some);
+            }
+        }
+        Ok(None)
+    };
+    let found = query().map_err(|error| store_error(&error))?;
     Ok((found, last.unwrap_or_default()))
 }
 

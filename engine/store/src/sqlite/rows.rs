@@ -70,8 +70,8 @@ fn unreadable(error: &serde_json::Error) -> RunError {
         kind: FailureKind::Unreadable,
         message: format!("the stored error of the run cannot be read: {error}").into(),
         node: "".into(),
-        step: 0,
-        attempt: 0,
+        step: None,
+        attempt: None,
         data: None,
     }
 }

@@ -72,8 +72,8 @@ fn failed_with(message: &str) -> Event {
             kind: FailureKind::Permanent,
             message: message.into(),
             node: "charge".into(),
-            step: 7,
-            attempt: 2,
+            step: Some(7),
+            attempt: Some(2),
             data: None,
         },
     }

@@ -85,7 +85,7 @@ async fn a_store_of_format_1_is_opened_with_everything_in_it() {
         (failed.status, &failed.graph, failed.created_at),
         (Status::Failed, &graph_id(1), Timestamp(1_000))
     );
-    assert_eq!((failed.wake_at, failed.error.unwrap().step), (None, 7));
+    assert_eq!((failed.wake_at, failed.error.unwrap().step), (None, Some(7)));
     assert!(journal.graph_named("review").await.unwrap().is_some());
     assert_eq!(
         &*journal.plugin(&digest).await.unwrap().unwrap().component,

@@ -329,8 +329,8 @@ pub(crate) fn failed() -> Event {
             kind,
             message,
             node,
-            step: 7,
-            attempt: 2,
+            step: Some(7),
+            attempt: Some(2),
             data,
         },
     }

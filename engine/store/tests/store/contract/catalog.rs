@@ -89,7 +89,25 @@ async fn what_names_a_graph_is_found(mut world: impl World) {
     );
     assert_eq!(journal.graphs_naming("a", 1).await.unwrap(), [graph_id(1)]);
     assert!(journal.graphs_naming("b", 10).await.unwrap().is_empty());
+    // The same text in a value of a node is no reference.
+    let other = GraphRow {
+        definition: r#"{"nodes":{"x":{"config":{"graph":"c"}},"y":{"map":{"graph":"d"}}}}"#.into(),
+        ..graph(4, None, 1)
+    };
+    journal.put_graph(other).await.unwrap();
+    assert!(journal.graphs_naming("c", 10).await.unwrap().is_empty());
+    assert_eq!(journal.graphs_naming("d", 10).await.unwrap(), [graph_id(4)]);
+    let mut run = RunWriter::new(1);
+    let mut event = run.started();
+    let Event::RunStarted { state, .. } = &mut event else {
+        panic!("the first event is the start");
+    };
+    // The state has the id of a graph, which the run does not use.
+    state.insert("text", json(&format!("\"see {} there\"", graph_id(9))).unwrap());
+    run.append(&*journal, vec![event]).await.unwrap().unwrap();
     assert_eq!(journal.run_naming(&graph_id(9), 0).await.unwrap().0, None);
+    let named = journal.run_naming(&graph_id(1), 0).await.unwrap();
+    assert_eq!(named.0, Some(run_id(1)));
 }
 
 async fn the_newest_graph_of_a_name_is_found(mut world: impl World) {

@@ -134,7 +134,7 @@ async fn acknowledged_events_are_there_after_a_restart(mut world: impl World) {
     let error = row.error.unwrap();
     assert_eq!(
         (error.kind.as_str(), error.step, error.attempt),
-        ("permanent", 7, 2)
+        ("permanent", Some(7), Some(2))
     );
     assert_eq!(error.data.unwrap().get(), "[1,\n2]");
     assert_eq!(
@@ -343,8 +343,8 @@ async fn lists_leave_out_large_values(mut world: impl World) {
         kind: FailureKind::Permanent,
         message: "m".repeat(message).into(),
         node: "n".into(),
-        step: 1,
-        attempt: 1,
+        step: Some(1),
+        attempt: Some(1),
         data: Some(json(&format!("\"{}\"", "d".repeat(data - 2))).unwrap()),
     };
     for (number, error) in [(1, error(10, LISTED_ERROR_BYTES)), (2, error(100_000, 100_000))] {
