@@ -274,8 +274,8 @@ fn error() -> RunError {
         kind: FailureKind::Permanent,
         message: "it broke".into(),
         node: "node".into(),
-        step: 1,
-        attempt: 1,
+        step: Some(1),
+        attempt: Some(1),
         data: None,
     }
 }

@@ -312,6 +312,11 @@ fn a_malformed_body_is_refused_with_the_problem_and_its_position() {
         ),
         (
             "/v1/runs",
+            r#"{"graph": "waits", "priority": 99999999999999999999}"#,
+            "422 /priority: expected a priority from -100 to 100, got 99999999999999999999",
+        ),
+        (
+            "/v1/runs",
             r#"{"graph": "waits", "priorty": 1}"#,
             "422 /priorty: unknown field; known fields: graph, state, priority",
         ),
@@ -398,6 +403,19 @@ fn a_body_that_may_be_left_out_may_be_null() {
         // Nothing failed, so there is nothing to retry; the body is not the problem.
         let retried = send(&server, &format!("/v1/runs/{run}/retry"), "null");
         retried.problem(409);
+        send(&server, &format!("/v1/runs/{run}/retry"), " \r\n").problem(409);
+    }
+}
+
+#[test]
+fn a_graph_that_does_not_exist_is_not_found_though_a_state_has_its_id() {
+    let server = Server::start();
+    waits(&server, "waits");
+    let id = "0123456789abcdef0123456789abcdef";
+    run_of(server.post("/v1/runs", &json!({"graph": "waits", "state": {"text": id}})));
+    for id in [id, "text", "waits", "a"] {
+        let refused = server.delete(&format!("/v1/graphs/{id}")).problem(404);
+        assert_eq!(refused["type"], "urn:heddle:problem:no-such-graph", "{id}");
     }
 }
 

@@ -152,14 +152,15 @@ impl EventPrinter {
         }
         let mut out = output::stdout();
         if let Some(error) = run["error"].as_object() {
-            let part = |key: &str| error.get(key).map(ToString::to_string).unwrap_or_default();
+            // Without a step, no step began at the node.
+            let part = |key: &str| error.get(key).map(|value| format!(", {key} {value}"));
             writeln!(
                 out,
-                "\n{} at node {}, step {}, attempt {} ({}):",
+                "\n{} at node {}{}{} ({}):",
                 self.colours.paint("1;31", "The run failed"),
                 text(&run["error"], "node"),
-                part("step"),
-                part("attempt"),
+                part("step").unwrap_or_default(),
+                part("attempt").unwrap_or_default(),
                 text(&run["error"], "code"),
             )?;
             // An error may have many lines, such as a stack trace. Indented lines cannot look like output of this command.

@@ -244,11 +244,22 @@ impl Show {
         error["message"].as_str()?;
         let message = run_error(error);
         let node = text(error, "node");
-        let mut place = format!("step {}", error["step"]);
-        // An error of the run as a whole may name a step of another node.
-        let path = format!("/v1/runs/{}/steps/{}", escape(&self.run), error["step"]);
+        let place = self.place_of_error(error).map(|place| format!(" ({place})"));
+        Some(format!(
+            "node {node}{}: {message} ({})",
+            place.unwrap_or_default(),
+            text(error, "code")
+        ))
+    }
+
+    /// The step of a run's error, if a step began at the node: its number, attempts and function.
+    fn place_of_error(&self, error: &Value) -> Option<String> {
+        let number = error["step"].as_u64()?;
+        let mut place = format!("step {number}");
+        // Runs of earlier versions may name a step of another node.
+        let path = format!("/v1/runs/{}/steps/{number}", escape(&self.run));
         let step = get(&self.server, &path).ok();
-        if let Some(step) = step.filter(|step| text(step, "node") == node) {
+        if let Some(step) = step.filter(|step| step["node"] == error["node"]) {
             match &step["attempts"] {
                 Value::Number(one) if one.as_u64() == Some(1) => place.push_str(", 1 attempt"),
                 attempts => place.push_str(&format!(", {attempts} attempts")),
@@ -257,10 +268,7 @@ impl Show {
                 place.push_str(&format!(", {function}"));
             }
         }
-        Some(format!(
-            "node {node} ({place}): {message} ({})",
-            text(error, "code")
-        ))
+        Some(place)
     }
 }
 

@@ -163,8 +163,7 @@ fn line(run: &Value) -> String {
 
 /// The beginning of a message, in one line.
 fn excerpt(message: &str) -> String {
-    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
-    let message = display::line(&message);
+    let message = display::line(message);
     match message.char_indices().nth(MESSAGE_LEN) {
         Some((end, _)) => format!("{}…", &message[..end]),
         None => message.into_owned(),
@@ -202,7 +201,7 @@ mod tests {
         });
         assert_eq!(
             line(&run),
-            "01a2129c-77f9-704b-81c5-fe1e28a1de49  failed     2026-11-29 12:09:33  order                 charge: the card was declined"
+            "01a2129c-77f9-704b-81c5-fe1e28a1de49  failed     2026-11-29 12:09:33  order                 charge: the card\\nwas declined"
         );
         let run = serde_json::json!({
             "run_id": "01a2129c-77f9-704b-81c5-fe1e28a1de49", "graph_id": "0123456789abcdef", "graph_name": null,

@@ -47,6 +47,11 @@ const RESERVED: [&str; 17] = [
     "while",
 ];
 
+/// Whether a name is a word of the language, so that no variable can have it.
+pub fn is_reserved(name: &str) -> bool {
+    matches!(name, "true" | "false" | "null" | "in") || RESERVED.contains(&name)
+}
+
 impl Checker<'_> {
     /// Plans a call of a function by its name.
     pub(super) fn function(

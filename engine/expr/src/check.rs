@@ -224,11 +224,18 @@ impl<'s> Checker<'s> {
         if let Some(known) = TYPES.iter().find(|known| **known == name) {
             return (Node::Constant(Value::Type(known)), Type::of(Kinds::TYPE));
         }
+        if at_root && self.local(name).is_some() {
+            let message = format!(
+                "there is no variable `.{name}`: with a dot before it, a name is not that of a loop's item; write `{name}`"
+            );
+            return self.report(self.at(id), message);
+        }
+        let locals = self.locals.iter().map(|(name, _)| name.as_str());
         let known: Vec<&str> = self
             .variables
             .iter()
             .copied()
-            .chain(self.locals.iter().map(|(name, _)| name.as_str()))
+            .chain(locals.filter(|_| !at_root))
             .collect();
         let hint = match self.suggestions.nearest(name, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),

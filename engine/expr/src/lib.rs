@@ -60,6 +60,7 @@ use kinds::Kinds;
 use plan::{Node, Path};
 use value::{Value, clipped};
 
+pub use calls::is_reserved;
 use heddle_json::{Json, Object};
 pub use meter::MAX_COST;
 pub use parse::MAX_SOURCE_LEN;
@@ -67,6 +68,9 @@ pub use patterns::GraphPatterns;
 pub use scan::{MAX_CHAIN, MAX_NESTING};
 
 use crate::suggest::Suggestions;
+
+/// The longest expression, in bytes, that is evaluated when its graph is checked. It bounds the work of a check.
+const MAX_CONSTANT_LEN: usize = 64;
 
 /// The length of an expression in a message, in characters.
 const SHOWN_LEN: usize = 60;
@@ -233,6 +237,14 @@ impl Expr {
     /// The text of the expression.
     pub fn source(&self) -> &str {
         &self.0.source
+    }
+
+    /// The value of a short expression without variables, which is the same in every run.
+    pub fn constant(&self) -> Option<Json> {
+        let is_short = self.0.source.len() <= MAX_CONSTANT_LEN;
+        (is_short && self.0.paths.is_empty())
+            .then(|| self.evaluate(|_| None).ok())
+            .flatten()
     }
 
     /// Evaluates the expression; `find` gives the value of a variable.

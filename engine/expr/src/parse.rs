@@ -109,12 +109,7 @@ fn syntax_error(source: &str, at: usize, error: &str) -> (usize, String) {
             .is_some_and(|(_, expected)| expected.contains("NUM_INT"));
     let rest = source[at..].trim_end();
     if rest.is_empty() {
-        let message = if wants_value {
-            "the expression ends where a value must follow"
-        } else {
-            "the expression ends too early: the `:` of `… ? … : …` is missing"
-        };
-        return (before.len(), message.into());
+        return (before.len(), at_the_end(before, wants_value).into());
     }
     let word_len = rest
         .char_indices()
@@ -150,6 +145,22 @@ fn syntax_error(source: &str, at: usize, error: &str) -> (usize, String) {
         _ => format!("`{found}` cannot follow here; an operator, a comma or a bracket is missing before it"),
     };
     (at, message)
+}
+
+/// The message for an expression that ends too early.
+fn at_the_end(before: &str, wants_value: bool) -> &'static str {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    match before.strip_suffix('.') {
+        Some(number) => {
+            let digits = number.rsplit(|c| !word(c)).next().unwrap_or_default();
+            match digits.starts_with(|c: char| c.is_ascii_digit()) {
+                true => "a number has digits after its point, as in 1.0",
+                false => "the expression ends where a key must follow, as in state.key",
+            }
+        }
+        None if wants_value => "the expression ends where a value must follow",
+        None => "the expression ends too early: the `:` of `… ? … : …` is missing",
+    }
 }
 
 fn other_error(rest: &str, error: &str) -> String {

@@ -462,6 +462,20 @@ impl FailureKind {
     }
 }
 
+impl Event {
+    /// Whether the event says that its run uses this graph.
+    pub fn names_graph(&self, id: &GraphId) -> bool {
+        match self {
+            Self::RunStarted { graph, graphs, .. }
+            | Self::RunForked { graph, graphs, .. }
+            | Self::RunUpgraded { graph, graphs, .. } => {
+                graph == id || graphs.values().any(|named| named == id)
+            }
+            _ => false,
+        }
+    }
+}
+
 impl RunError {
     /// The failure without its node, step and attempt.
     pub fn failure(&self) -> Failure {
@@ -483,10 +497,12 @@ pub struct RunError {
     pub message: Arc<str>,
     /// The node at which the run failed.
     pub node: Arc<str>,
-    /// The number of the step.
-    pub step: u64,
-    /// The attempt, from 1.
-    pub attempt: u32,
+    /// The number of the step at the node; absent if no step began there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<u64>,
+    /// The attempt of the step, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
     /// Data that the function added for programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Json>,

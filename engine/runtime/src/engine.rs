@@ -126,10 +126,25 @@ impl Engine {
             let view = live.read(RunView::of);
             // If its events were dropped, the run is shown as its journal has it.
             if live.durable_to(view.last_seq).await.is_ok() {
-                return Ok(Some(view));
+                return self.as_listed(view).await.map(Some);
             }
         }
-        Ok(self.core.load(id).await?.map(|loaded| RunView::of(&loaded.run)))
+        match self.core.load(id).await? {
+            Some(loaded) => self.as_listed(RunView::of(&loaded.run)).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Replaces the name in the definition of a run's graph by the name under which the graph is stored, as lists show it:
+    /// an imported graph may be stored without its name.
+    pub(crate) async fn as_listed(&self, mut view: RunView) -> Result<RunView, ReadError> {
+        if view.graph_name.is_some()
+            && let Some(row) = self.row(view.id).await?
+            && row.graph == view.graph
+        {
+            view.graph_name = row.graph_name;
+        }
+        Ok(view)
     }
 
     /// A run's row, without its state: this does not read the run's events.

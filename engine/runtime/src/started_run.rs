@@ -38,7 +38,7 @@ impl StartedRun {
         if let Some(live) = &self.live {
             let view = live.read(RunView::of);
             if live.durable_to(view.last_seq).await.is_ok() {
-                return Some(view);
+                return self.engine.as_listed(view).await.ok();
             }
         }
         self.engine.run(self.id).await.ok().flatten()

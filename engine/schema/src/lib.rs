@@ -26,9 +26,12 @@ mod patterns;
 
 use std::{fmt, sync::Arc};
 
-use heddle_json::{object::clip, tokens::count_values};
+use heddle_json::{
+    object::clip,
+    tokens::{Tree, count_values},
+};
 use jsonschema::{PatternOptions, ValidationError, Validator};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 pub use self::patterns::PatternBudget;
 use self::{digits::Comparing, extent::Extent};
@@ -198,27 +201,32 @@ impl Schema {
         if compiled.validator.is_valid(&value) {
             return Ok(());
         }
-        Err(compiled.misfit(&value, &size))
+        Err(compiled.misfit(text, &value, &size))
     }
 }
 
 impl Compiled {
     /// The problems of a value that does not fit.
     #[cold]
-    fn misfit(&self, value: &Value, size: &Size) -> Misfit {
+    fn misfit(&self, text: &str, value: &Value, size: &Size) -> Misfit {
         let mut message = "does not fit its schema".to_owned();
         let mut problems = Vec::new();
         if self.extent.listing(size) > MOST_LISTING {
             message.push_str("; it is too large for its problems to be listed");
             return Misfit { message, problems };
         }
+        let raw = serde_json::from_str::<&RawValue>(text).ok();
+        let tree = raw.and_then(|raw| Tree::of(raw).ok());
         let mut errors = self.validator.iter_errors(value);
         for (error, before) in errors
             .by_ref()
             .take(MOST_PROBLEMS)
             .zip([": "].into_iter().chain(std::iter::repeat("; ")))
         {
-            let (pointer, problem) = (error.instance_path().to_string(), problem_text(&error));
+            let (pointer, problem) = (
+                error.instance_path().to_string(),
+                problem_text(&error, tree.as_ref()),
+            );
             let (at, problem) = (clip(&pointer, PROBLEM_LEN), clip(&problem, PROBLEM_LEN));
             message.push_str(before);
             if !at.is_empty() {
@@ -264,11 +272,30 @@ fn takes_everything(schema: &Value) -> bool {
 }
 
 /// The message of a problem. A long value is left out of it.
-fn problem_text(error: &ValidationError<'_>) -> String {
-    let problem = error.to_string();
+fn problem_text(error: &ValidationError<'_>, tree: Option<&Tree<'_>>) -> String {
+    // A number is shown as it is written: its double may be another number.
+    let instance = tree.filter(|_| has_double(error.instance()));
+    let written = instance.and_then(|tree| tree.at(error.instance_path().as_str()));
+    let problem = match written {
+        Some(written) => {
+            let mut text = String::new();
+            written.write(&mut text);
+            error.masked_with(text).to_string()
+        }
+        None => error.to_string(),
+    };
     match problem.len() <= PROBLEM_LEN {
         true => problem,
         false => error.masked_with("the value").to_string(),
+    }
+}
+
+fn has_double(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.is_f64(),
+        Value::Array(items) => items.iter().any(has_double),
+        Value::Object(members) => members.values().any(has_double),
+        _ => false,
     }
 }
 
@@ -278,7 +305,7 @@ fn refusal(error: &ValidationError<'_>) -> String {
         "" => String::new(),
         at => format!(" at {}", clip(at, PROBLEM_LEN)),
     };
-    let what = problem_text(error);
+    let what = problem_text(error, None);
     let advice = match error.instance_path().as_str().ends_with("/pattern") {
         true => ": a pattern may not look around or refer back, and takes at most 1 MiB compiled",
         false => "",
@@ -347,6 +374,10 @@ mod tests {
         let misfit = schema.check(r#"{"text": 1}"#).unwrap_err();
         let expected = ("/text".to_owned(), "1 is not of type \"string\"".to_owned());
         assert_eq!(misfit.problems, [expected]);
+        let number = r#"{"text": 123456789012345678901}"#;
+        assert!(problem(&schema, number).contains("123456789012345678901 is not of type"));
+        let list = r#"{"text": [1.50, {"a": 1e2}]}"#;
+        assert!(problem(&schema, list).contains(r#"[1.50,{"a":1e2}] is not of type"#));
         assert!(problem(&schema, "{").contains("is not JSON"));
         assert!(problem(&schema, r#"{"text": 1e999}"#).contains("number out of range"));
     }

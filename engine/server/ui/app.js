@@ -326,7 +326,10 @@ function showHead() {
   const here = currentNodes();
   setText("node", [...here].join(", ") || (run.status === "finished" ? "end" : run.failedAt ?? "–"));
   $("error").hidden = !run.error;
-  if (run.error) setText("error", `${run.error.code} at ${run.error.node}, step ${run.error.step}: ${run.error.message}`);
+  if (run.error) {
+    const step = run.error.step === undefined ? "" : `, step ${run.error.step}`;
+    setText("error", `${run.error.code} at ${run.error.node}${step}: ${run.error.message}`);
+  }
   const notice = { cancelled: "Cancelled", paused: "Paused" }[run.status];
   $("error").classList.toggle("calm", notice !== undefined);
   if (notice) { $("error").hidden = false; setText("error", run.reason ? `${notice}: ${run.reason}` : notice); }

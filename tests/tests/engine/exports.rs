@@ -136,12 +136,32 @@ async fn a_bad_line_is_never_skipped() {
     for (text, line, message) in [
         (with(2, &lines[2][..lines[2].len() / 2]), 3, "not JSON at column"),
         (with(2, "not an event"), 3, "not JSON at column"),
-        (with(2, "{}"), 3, "missing field `seq`"),
+        (with(2, "{}"), 3, "`seq` is missing"),
         (with(2, "7"), 3, "expected an object, got a number"),
         (
             text.replace("\"seq\":3", "\"seq\":\"3\""),
             4,
-            "invalid type: string \"3\", expected a whole number",
+            "at /seq: expected a whole number, 0 or more, got a string",
+        ),
+        (
+            text.replace("\"heddle_run\":1", "\"heddle_run\":\"one\""),
+            1,
+            "at /heddle_run: expected a whole number, 0 or more, got a string",
+        ),
+        (
+            text.replace("\"graphs\":[", "\"graphs\":{}, \"others\":["),
+            1,
+            "at /graphs: expected an array, got an object",
+        ),
+        (
+            text.replace("\"step_started\"", "\"step_begun\""),
+            3,
+            "at /event: expected one of run_started",
+        ),
+        (
+            text.replace("\"step_started\":{\"step\":1,", "\"step_started\":{\"step\":1.5,"),
+            3,
+            "at /event/step_started/step: expected a whole number, 0 or more, got 1.5",
         ),
         (with(5, &lines[5][..3]), 6, "not JSON at column"),
         (
@@ -188,7 +208,7 @@ async fn a_malformed_export_is_refused_with_its_line_and_nothing_is_stored() {
     let (journal, _, there) = fresh();
     for (text, line, message) in [
         (String::new(), 1, "the text is empty"),
-        ("{}".to_owned(), 1, "missing field `heddle_run`"),
+        ("{}".to_owned(), 1, "`heddle_run` is missing"),
         (
             text.replace("\"heddle_run\":1", "\"heddle_run\":2"),
             1,
@@ -268,9 +288,13 @@ async fn an_import_assigns_graph_names_only_on_request() {
     assert_eq!(named_review(&there).await, own);
     let imported = there.graph(&theirs).await.unwrap().unwrap();
     assert!(imported.name.is_none() && imported.created_at < Timestamp(4_102_444_800_000));
+    // The run and the list show the name under which the graph is stored.
+    assert_eq!(view(&there, run).await.graph_name, None);
+    assert_eq!(there.row(run).await.unwrap().unwrap().graph_name, None);
     // Creating the graph assigns its name.
     assert!(!there.create_graph(&named("b")).await.unwrap().new);
     assert_eq!(named_review(&there).await, theirs);
+    assert_eq!(view(&there, run).await.graph_name.as_deref(), Some("review"));
 
     let (_, _, there) = fresh();
     graph(&there, &named("a")).await;

@@ -62,6 +62,8 @@ pub struct Definition {
     pub output: Option<Arc<[Arc<str>]>>,
     /// The limits of a run.
     pub limits: Limits,
+    /// The origin, which decides the rules of its check.
+    pub origin: Origin,
     /// The definition as compact JSON, in the order of the text.
     pub text: Arc<str>,
 }

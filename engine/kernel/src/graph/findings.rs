@@ -57,6 +57,11 @@ impl Findings {
         }
     }
 
+    /// Whether one of the shown findings is about this place.
+    pub(crate) fn is_about(&self, pointer: &str) -> bool {
+        self.shown.iter().any(|finding| finding.pointer == pointer)
+    }
+
     /// Whether there is an error.
     pub fn has_errors(&self) -> bool {
         self.errors.found > 0

@@ -97,19 +97,8 @@ pub(super) fn parts(tree: &Tree<'_>) -> HashMap<String, Json> {
 
 /// The value at a JSON pointer, on one line and otherwise as written.
 pub(super) fn written_at(tree: &Tree<'_>, pointer: &str) -> Option<String> {
-    let mut at = tree;
-    for key in pointer.split('/').skip(1) {
-        at = match at {
-            Tree::List(items) => items.get(key.parse::<usize>().ok()?)?,
-            _ => {
-                let is_key = |quoted: &str| unquote(quoted).is_some_and(|name| part(&name) == key);
-                let mut members = members(Some(at)).iter();
-                &members.find(|(quoted, _)| is_key(quoted))?.1
-            }
-        };
-    }
     let mut written = String::new();
-    at.write(&mut written);
+    tree.at(pointer)?.write(&mut written);
     Some(written)
 }
 

@@ -35,6 +35,7 @@ use heddle_expr::Expr;
 use heddle_json::{Json, Object};
 pub use pins::Pins;
 pub use reach::Reach;
+pub use reader::Origin;
 pub(crate) use reader::name_problem;
 use serde::Serialize;
 use serde_json::Value;

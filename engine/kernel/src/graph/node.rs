@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use heddle_expr::Want;
+use heddle_expr::{Expr, Want, is_reserved};
 use heddle_json::Json;
 use heddle_schema::Schema;
 use serde_json::{Map as Members, Value};
@@ -15,7 +15,7 @@ use super::{
     duration::MAX_DURATION_MS,
     reader::{AFTER, BEFORE, Origin, Reader, kind},
 };
-use crate::event::FailureKind;
+use crate::{event::FailureKind, ids::Timestamp};
 
 /// The keys that select a node's action; without one, the node calls the function with the node's name.
 const KINDS: [&str; 5] = ["uses", "map", "graph", "sleep", "wait"];
@@ -201,14 +201,17 @@ impl Reader<'_> {
             .next()
             .is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
             && letters.all(|c| c.is_ascii_alphanumeric() || c == '_');
-        if !fits || AFTER.contains(&name) {
-            self.error(
-                format!("{pointer}/as"),
-                format!(
+        // Maps of stored graphs may have names that expressions cannot read.
+        let is_word = is_reserved(name) && self.origin == Origin::New;
+        if !fits || is_word || AFTER.contains(&name) {
+            let message = match is_word {
+                true => format!("`{name}` is a word of expressions, so no variable can have this name"),
+                false => format!(
                     "expected a name of letters, digits and `_` other than {}, got {name:?}",
                     AFTER.join(", ")
                 ),
-            );
+            };
+            self.error(format!("{pointer}/as"), message);
             return None;
         }
         Some(name.into())
@@ -240,6 +243,8 @@ impl Reader<'_> {
         let each = match (self.text(map, pointer, "uses"), self.text(map, pointer, "graph")) {
             (Some(uses), None) => Some(Each::Call { uses: uses.into() }),
             (None, Some(graph)) => Some(Each::Graph { graph: graph.into() }),
+            // A value of another type has an error of its own.
+            (None, None) if map.contains_key("uses") != map.contains_key("graph") => None,
             _ => {
                 self.error(
                     pointer,
@@ -296,13 +301,31 @@ impl Reader<'_> {
             self.expression(value, &format!("{pointer}/{key}"), &BEFORE, Want::Any)
         };
         match (read("until"), read("for")) {
-            (Some(until), None) => Some(Sleep::Until(until)),
-            (None, Some(time)) => Some(Sleep::For(time)),
+            (Some(until), None) => {
+                // The longest time ahead is checked when the sleep begins.
+                let check = |given: &Json| super::moment_of_json(given, Timestamp(i64::MAX)).map(drop);
+                self.constant(&until, format!("{pointer}/until"), check);
+                Some(Sleep::Until(until))
+            }
+            (None, Some(time)) => {
+                self.constant(&time, format!("{pointer}/for"), |given| {
+                    super::duration_of_json(given).map(drop)
+                });
+                Some(Sleep::For(time))
+            }
             (None, None) if map.contains_key("until") || map.contains_key("for") => None,
             _ => {
                 self.error(pointer, "a sleep has either `until` or `for`");
                 None
             }
+        }
+    }
+
+    /// Checks the value of an expression that has the same value in every run.
+    fn constant(&mut self, expr: &Expr, pointer: String, check: impl Fn(&Json) -> Result<(), String>) {
+        let value = expr.constant().filter(|_| self.origin == Origin::New);
+        if let Some(Err(problem)) = value.map(|value| check(&value)) {
+            self.error(pointer, problem);
         }
     }
 
@@ -313,7 +336,7 @@ impl Reader<'_> {
             pointer,
             &["signal", "schema", "timeout", "on_timeout", "prompt"],
         );
-        if map.get("signal").is_none_or(Value::is_null) {
+        if self.is_missing(map, "signal") {
             self.error(pointer, "`signal` is missing: the name of the signal to wait for");
         }
         let signal = self.text_or_expr(map, pointer, "signal");

@@ -1,5 +1,6 @@
 //! Reads a definition from JSON and reports all errors of form at once.
 
+mod nulls;
 mod places;
 mod values;
 
@@ -14,6 +15,7 @@ use heddle_schema::PatternBudget;
 use serde_json::{Map as Members, Value};
 
 use self::places::{PLACES, TOP};
+use self::values::is_id;
 pub(crate) use self::values::name_problem;
 pub(super) use self::values::{kind, whole_number};
 use super::{
@@ -33,7 +35,7 @@ pub(super) const BEFORE: [&str; 3] = ["state", "input", "run"];
 
 /// The origin of a definition, which decides the rules for reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
+pub enum Origin {
     /// A client that creates or checks a graph.
     New,
     /// An export, perhaps of an earlier version: expressions may use what was allowed then.
@@ -88,6 +90,12 @@ impl<'t> Reader<'t> {
         let name = self.text(map, "", "name").map(str::to_owned);
         if let Some(name) = &name {
             self.name("/name", "the graph's name", name);
+            if self.origin == Origin::New && is_id(name) {
+                self.error(
+                    "/name",
+                    "the name has the form of a graph's id, which finds a graph first: choose another name",
+                );
+            }
         }
         self.text(map, "", "description");
         // Editors use this key to find the schema of the format.
@@ -98,6 +106,9 @@ impl<'t> Reader<'t> {
         let state = self.state(map);
         let output = self.output_keys(map);
         let limits = self.limits(map);
+        if self.origin == Origin::New {
+            self.refuse_nulls(value);
+        }
         Some(Definition {
             name,
             start,
@@ -106,6 +117,7 @@ impl<'t> Reader<'t> {
             state,
             output,
             limits,
+            origin: self.origin,
             text: text.into(),
         })
     }
@@ -187,12 +199,11 @@ impl<'t> Reader<'t> {
                 pointer.to_owned()
             };
             let Value::Object(map) = value else {
-                self.error(
-                    &pointer,
-                    format!(
-                        "cases and names do not mix in one list: write {{\"to\": {value}}} for a case that always holds"
-                    ),
+                let got = self.as_written(&pointer, value);
+                let message = format!(
+                    "cases and names do not mix in one list: write {{\"to\": {got}}} for a case that always holds"
                 );
+                self.error(&pointer, message);
                 continue;
             };
             self.known_keys(map, &pointer, &["when", "to"]);
@@ -549,6 +560,14 @@ impl<'t> Reader<'t> {
         }
     }
 
+    /// Whether a required key is missing. In a new definition, null is an error of its own.
+    pub(super) fn is_missing(&self, map: &Members<String, Value>, key: &str) -> bool {
+        match map.get(key) {
+            None => true,
+            Some(value) => value.is_null() && self.origin != Origin::New,
+        }
+    }
+
     /// Reads a required string; `missing` is the message if it is absent.
     pub(super) fn required<'v>(
         &mut self,
@@ -557,7 +576,7 @@ impl<'t> Reader<'t> {
         key: &str,
         missing: &str,
     ) -> Option<&'v str> {
-        if map.get(key).is_none_or(Value::is_null) {
+        if self.is_missing(map, key) {
             self.error(pointer, format!("`{key}` is missing: {missing}"));
         }
         self.text(map, pointer, key)

@@ -47,7 +47,7 @@ impl Events<'_> {
         if active_step.undo.is_some() {
             return self.undo_next();
         }
-        let error = error_of(failure, name, step, active_step.attempt);
+        let error = error_of(failure, name, Some((step, active_step.attempt)));
         self.propagate_failure(active_step.within, error);
     }
 
@@ -89,15 +89,14 @@ impl Events<'_> {
         self.finish_item(step, item, result);
     }
 
-    /// Fails an execution at a node, for a reason that is not a failure of one step.
+    /// Fails an execution at a node, for a reason that is not a failure of one step. The error has the step at the node, if
+    /// one is active there.
     pub(super) fn fail_execution(&mut self, number: u64, node: &Arc<str>, failure: Failure) {
-        let step = self.run.steps;
-        let attempt = self
-            .run
-            .active_steps
-            .get(&step)
-            .map_or(1, |active_step| active_step.attempt);
-        self.propagate_failure(number, error_of(failure, node.clone(), step, attempt));
+        let at_node = self.run.active_steps.iter().find(|(_, active_step)| {
+            active_step.within == number && active_step.item.is_none() && self.node_name(active_step) == *node
+        });
+        let step = at_node.map(|(step, active_step)| (*step, active_step.attempt));
+        self.propagate_failure(number, error_of(failure, node.clone(), step));
     }
 
     /// Fails an execution, and with it the step that runs it, or the run.
@@ -214,13 +213,13 @@ fn backoff_ms(run: &Run, step: u64, failures: u32, retry: &Retry) -> u64 {
     (pause.max(0.0) as u64).min(MAX_DURATION_MS)
 }
 
-fn error_of(failure: Failure, node: Arc<str>, step: u64, attempt: u32) -> RunError {
+fn error_of(failure: Failure, node: Arc<str>, step: Option<(u64, u32)>) -> RunError {
     RunError {
         kind: failure.kind,
         message: failure.message,
         node,
-        step,
-        attempt,
+        step: step.map(|(step, _)| step),
+        attempt: step.map(|(_, attempt)| attempt),
         data: failure.data,
     }
 }

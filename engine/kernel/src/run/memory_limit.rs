@@ -15,7 +15,7 @@ use super::{
     view::{Changes, Update},
 };
 use crate::{
-    event::{Failure, FailureKind, RunError},
+    event::{Failure, FailureKind},
     graph::{self, Graph},
 };
 
@@ -104,22 +104,9 @@ impl Events<'_> {
     /// Fails the run as a whole, at a node where a branch is.
     pub(super) fn fail_run(&mut self, failure: Failure) {
         self.ready_maps.clear();
-        let step = self.run.steps;
         let at = self.run.executions.get(&ROOT).and_then(Execution::at);
-        let Failure { kind, message, data } = failure;
-        let error = RunError {
-            kind,
-            message,
-            node: at.unwrap_or_else(|| graph::END.into()),
-            step,
-            attempt: self
-                .run
-                .active_steps
-                .get(&step)
-                .map_or(1, |active_step| active_step.attempt),
-            data,
-        };
-        self.fail_or_cancel(Some(error), None);
+        let node = at.unwrap_or_else(|| graph::END.into());
+        self.fail_execution(ROOT, &node, failure);
     }
 }
 

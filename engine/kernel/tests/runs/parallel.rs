@@ -2,7 +2,13 @@
 
 use expect_test::expect;
 
-use crate::script::{check, play};
+use heddle_json::Object;
+use heddle_kernel::{Answer, Input, Outcome, Route, Run, Timestamp};
+
+use crate::{
+    calls::decide,
+    script::{check, play, started},
+};
 
 #[test]
 fn a_fork_runs_both_arms_and_the_join_runs_once_after_both() {
@@ -543,4 +549,51 @@ fn of_a_loop_with_two_entrances_the_first_node_is_the_header() {
             14 run finished
             finished {"h":1,"n":1,"p":1,"q":1}"#]],
     );
+}
+
+#[test]
+fn an_error_names_a_step_only_if_that_step_is_at_its_node() {
+    let answer = |run: &mut Run, step: u64, update: &str| {
+        let answered = Input::Answered {
+            step,
+            attempt: 1,
+            result: Ok(Answer::Outcome(Outcome {
+                update: Object::parse(update).expect("an update"),
+                route: Route::Edges,
+            })),
+        };
+        decide(run, answered, Timestamp(1)).expect("the answer counts");
+    };
+    let error = |run: &Run| {
+        let error = run.error.clone().expect("an error");
+        (error.node, error.step, error.attempt)
+    };
+    let nodes = r#""a": {}, "b0": {}, "b1": {}, "b2": {}, "j": {}"#;
+    let arms = r#""b0": "j", "b1": "j", "b2": "j""#;
+    // The branches conflict before `j`, at which no step began. The last step is that of `b2`.
+    let mut run = started(
+        &format!(r#"{{"nodes": {{{nodes}}}, "edges": {{"a": ["b0", "b1", "b2"], {arms}}}}}"#),
+        |_| {},
+    );
+    answer(&mut run, 1, "{}");
+    for (step, update) in [(3, r#"{"x":1}"#), (2, r#"{"x":2}"#), (4, "{}")] {
+        answer(&mut run, step, update);
+    }
+    assert_eq!(error(&run), ("j".into(), None, None));
+
+    // The limit of steps ends the run before `j`.
+    let limited = format!(
+        r#"{{"nodes": {{{nodes}}}, "edges": {{"a": ["b0", "b1", "b2"], {arms}}}, "limits": {{"steps": 4}}}}"#
+    );
+    let mut run = started(&limited, |_| {});
+    for step in 1..=4 {
+        answer(&mut run, step, "{}");
+    }
+    assert_eq!(error(&run), ("j".into(), None, None));
+
+    // The time limit ends the run while a step is active at the node.
+    let timed = r#"{"nodes": {"a": {}}, "limits": {"time": "1s"}}"#;
+    let mut run = started(timed, |_| {});
+    decide(&mut run, Input::Due, Timestamp(1_000)).expect("the timer is due");
+    assert_eq!(error(&run), ("a".into(), Some(1), Some(1)));
 }

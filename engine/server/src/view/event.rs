@@ -377,7 +377,10 @@ impl EventView {
             Event::RunFinished | Event::RunResumed | Event::RunRetried => self,
             Event::RunFailed { error } => Self {
                 error: Some(error.into()),
-                ..self.at_step(&error.node, error.step, error.attempt)
+                node: Some(error.node.clone()),
+                step: error.step,
+                attempt: error.attempt,
+                ..self
             },
             Event::RunCancelled { reason, problems } => Self {
                 reason: Some(reason.clone()),

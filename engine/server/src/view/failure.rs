@@ -48,10 +48,12 @@ pub(crate) struct ErrorView {
     /// The node that failed.
     #[schema(value_type = String)]
     node: Arc<str>,
-    /// The step that failed.
-    step: u64,
-    /// The attempt that failed, from 1.
-    attempt: u32,
+    /// The step that failed. Absent if no step began at the node, as after a conflict of branches before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<u64>,
+    /// The attempt that failed, from 1. Absent without a step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<u32>,
     /// Details for programs, as the function returned them.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Value>)]

@@ -1,7 +1,7 @@
 //! Resolves every name of a definition.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -11,13 +11,33 @@ use serde_json::Value;
 use crate::{
     graph::{
         Bounds, Case, Definition, Diagnostic, END, EdgeTarget, Findings, Function, FunctionKind, Node,
-        NodeAction, NodeDefinition, NodeIx, definition::part, start_of,
+        NodeAction, NodeDefinition, NodeIx, Origin, definition::part, start_of,
     },
     ids::{GraphId, hex},
 };
 
 /// The number of inputs of a tool that a message lists.
 const INPUTS_SHOWN: usize = 20;
+/// How deep alternatives in alternatives of a schema are read.
+const MAX_NESTED_TYPES: usize = 8;
+
+/// The types of the values that a schema allows, as far as it tells them.
+fn types(schema: &Value, depth: usize) -> Option<BTreeSet<&str>> {
+    match &schema["type"] {
+        Value::String(one) => return Some([one.as_str()].into()),
+        Value::Array(several) => return Some(several.iter().filter_map(Value::as_str).collect()),
+        _ => {}
+    }
+    let alternatives = schema["anyOf"]
+        .as_array()
+        .or_else(|| schema["oneOf"].as_array())?;
+    let inner = depth.checked_sub(1)?;
+    let mut all = BTreeSet::new();
+    for alternative in alternatives {
+        all.extend(types(alternative, inner)?);
+    }
+    Some(all)
+}
 
 pub(super) struct Names<'d> {
     definition: &'d Definition,
@@ -129,13 +149,15 @@ impl<'d> Names<'d> {
         if !is_update || node.output.is_some() {
             return;
         }
-        let types: Vec<&str> = match &function.output["type"] {
-            Value::String(one) => vec![one],
-            Value::Array(several) => several.iter().filter_map(Value::as_str).collect(),
-            _ => Vec::new(),
+        let Some(types) = types(&function.output, MAX_NESTED_TYPES) else {
+            return;
         };
-        let fits = types.is_empty() || types.iter().any(|ty| matches!(*ty, "object" | "null"));
-        if !fits {
+        // A stored graph may run a function that has returned null so far.
+        let is_new = self.definition.origin == Origin::New;
+        let fits = types.contains("object") || types.iter().all(|ty| *ty == "null");
+        let may_fit = types.contains("null") && !is_new;
+        if !fits && !may_fit {
+            let types: Vec<&str> = types.into_iter().collect();
             self.error(
                 format!("/nodes/{}", part(name)),
                 format!(

@@ -11,6 +11,11 @@ pub(in crate::graph) fn whole_number(value: &Value) -> Option<u64> {
     })
 }
 
+/// Whether a name has the form of a graph's id.
+pub(super) fn is_id(name: &str) -> bool {
+    name.len() == 32 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// The problem of a name, if it has one.
 pub(crate) fn name_problem(name: &str) -> Option<String> {
     let fits = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ' | ':' | '/');

@@ -70,8 +70,8 @@ fn events_of_a_run_have_its_graph_and_its_end() {
         kind: FailureKind::StepLimit,
         message: "the run took 3 steps".into(),
         node: "again".into(),
-        step: 3,
-        attempt: 1,
+        step: Some(3),
+        attempt: Some(1),
         data: None,
     };
     check(
