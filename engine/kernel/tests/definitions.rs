@@ -296,7 +296,8 @@ fn a_tool_whose_result_is_not_an_update_needs_an_output() {
                 output: output.clone(),
             })
         };
-        let definition = Definition::parse(definition).unwrap();
+        let (definition, _) = Definition::read(definition);
+        let definition = definition.unwrap();
         let findings = graph::check(&definition, find, |_| Ok(None))
             .err()
             .unwrap_or_default();

@@ -107,7 +107,7 @@ fn null_is_refused_everywhere() {
     let methods = "plugins:\n  a:\n    http:\n    - host: a.org\n      methods:\n      # - GET\n";
     assert_eq!(
         refusal(methods),
-        "line 5, column 7: /plugins/a/http/0/methods: null is not a value here: leave the key out"
+        "line 5, column 14: /plugins/a/http/0/methods: null is not a value here: leave the key out"
     );
     for (body, pointer) in [
         (r#"{"http": null}"#, "/http"),

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use heddle_kernel::{Digest, Timestamp, event::FunctionRef};
+use heddle_json::object::json;
+use heddle_kernel::{Digest, Event, Timestamp, event::FunctionRef};
 use heddle_runtime::ports::{GraphRow, PluginRow, Usage};
 
-use crate::world::{World, graph_id};
+use crate::world::{RunWriter, World, graph_id, run_id};
 
 contract! {
     a_plugin_that_is_deleted_is_gone,
