@@ -226,7 +226,8 @@ impl<'s> Checker<'s> {
         }
         if at_root && self.local(name).is_some() {
             let message = format!(
-                "there is no variable `.{name}`: with a dot before it, a name is not that of a loop's item; write `{name}`"
+                "there is no variable `{name}`: with a dot before it, a name is not that of a loop's item; write `{name}`, \
+                 without the dot"
             );
             return self.report(self.at(id), message);
         }

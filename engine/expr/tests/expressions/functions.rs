@@ -382,7 +382,27 @@ fn a_leading_dot_means_the_variable_and_not_the_item() {
         r#"["x"].all(state, has(.state.title) && .state["title"] == "Ode")"#,
         r#".size([1]) == 1"#,
     ]);
-    refuses_each(&[(r#"["x"].exists(y, .y == "x")"#, "there is no variable `y`")]);
+    refuses_each(&[
+        (r#"["x"].exists(y, .y == "x")"#, "there is no variable `y`"),
+        (
+            "[1].map(x, .x)",
+            "there is no variable `x`: with a dot before it, a name is not",
+        ),
+        ("[1].map(x, .x)", "write `x`, without the dot"),
+        // The loop's item is not offered.
+        ("[1].map(stat, .stae == 1)", "did you mean `state`?"),
+    ]);
+}
+
+#[test]
+fn an_expression_that_ends_with_a_point_says_what_must_follow() {
+    refuses_each(&[
+        ("1.", "a number has digits after its point, as in 1.0"),
+        ("state.n + 12.", "a number has digits after its point, as in 1.0"),
+        ("state.", "the expression ends where a key must follow"),
+        ("state.a1.", "the expression ends where a key must follow"),
+        ("[1].", "the expression ends where a key must follow"),
+    ]);
 }
 
 #[test]
