@@ -125,20 +125,7 @@ pub(crate) fn from_error(
         return Failure::new(FailureKind::Limit, message);
     }
     if let Some(refused) = refused {
-        let what = match refused {
-            MemoryRefusal::Memory { own, by_host } => format!(
-                "memory than its limit of {}{}",
-                limits.memory.bytes("memory"),
-                memory::host_share(own, by_host)
-            ),
-            MemoryRefusal::Total(limit) => format!(
-                "memory than one call and its tools may use of the memory of all calls, which is {} (total_memory)",
-                Bytes(limit)
-            ),
-            MemoryRefusal::Table(limit) => {
-                format!("table elements than its limit of {limit} (table_elements)")
-            }
-        };
+        let what = refused_memory(&refused, limits);
         let excerpt = guest_output("last error output");
         return Failure::new(
             FailureKind::Limit,
@@ -149,24 +136,45 @@ pub(crate) fn from_error(
         return exited(function, *status, &guest_output("last error output"));
     }
     let message = match trap {
-        Some(trap) => {
-            let cause = trap.to_string();
-            let cause = cause.strip_prefix("wasm trap: ").unwrap_or(&cause);
-            match error_excerpt {
-                Some(excerpt) => format!("`{function}` trapped: {excerpt} ({cause})"),
-                // A guest that keeps its stack in linear memory traps so when the stack overflows.
-                None if trap == &Trap::MemoryOutOfBounds => {
-                    format!("`{function}` trapped: {cause}, as in unbounded recursion")
-                }
-                None => format!("`{function}` trapped: {cause}"),
-            }
-        }
+        Some(trap) => trapped(function, trap, error_excerpt),
         None => format!(
             "`{function}` broke the contract: {}",
             clip(&format!("{error:#}"), 600)
         ),
     };
     Failure::new(FailureKind::Trap, clip(&display::redact(&message), MESSAGE_LEN))
+}
+
+/// What a call needed more of, with the limit that refused it.
+fn refused_memory(refused: &MemoryRefusal, limits: &CallLimits) -> String {
+    match *refused {
+        MemoryRefusal::Memory { own, by_host } => format!(
+            "memory than its limit of {}{}",
+            limits.memory.bytes("memory"),
+            memory::host_share(own, by_host)
+        ),
+        MemoryRefusal::Total(limit) => format!(
+            "memory than one call and its tools may use of the memory of all calls, which is {} (total_memory)",
+            Bytes(limit)
+        ),
+        MemoryRefusal::Table(limit) => {
+            format!("table elements than its limit of {limit} (table_elements)")
+        }
+    }
+}
+
+/// The message for a trap, with the guest's last error output if there is any.
+fn trapped(function: &str, trap: &Trap, error_excerpt: Option<&str>) -> String {
+    let cause = trap.to_string();
+    let cause = cause.strip_prefix("wasm trap: ").unwrap_or(&cause);
+    match error_excerpt {
+        Some(excerpt) => format!("`{function}` trapped: {excerpt} ({cause})"),
+        // A guest that keeps its stack in linear memory traps so when the stack overflows.
+        None if trap == &Trap::MemoryOutOfBounds => {
+            format!("`{function}` trapped: {cause}, as in unbounded recursion")
+        }
+        None => format!("`{function}` trapped: {cause}"),
+    }
 }
 
 /// Makes a failure of the error that a guest returned. The failure is recorded, so secrets in URLs are redacted.

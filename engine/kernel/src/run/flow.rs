@@ -312,38 +312,7 @@ impl Events<'_> {
             Route::Again => return Ok(vec![EdgeTarget::Node(active_step.node)]),
             Route::End => return Ok(vec![EdgeTarget::End]),
             Route::Goto(names) => names,
-            Route::Edges => {
-                if let [Case { when: None, to }] = node.edges.as_slice() {
-                    return Ok(to.clone());
-                }
-                let mut env = self.run.step_env(active_step);
-                env.state = state;
-                env.node = Some(result());
-                for case in &node.edges {
-                    let holds = match &case.when {
-                        None => true,
-                        Some(when) => {
-                            env.holds(when, &format!("a condition of the edges of `{}`", node.name))?
-                        }
-                    };
-                    if holds {
-                        return Ok(case.to.clone());
-                    }
-                }
-                let tried: Vec<&str> = node
-                    .edges
-                    .iter()
-                    .filter_map(|case| Some(case.when.as_ref()?.source()))
-                    .collect();
-                return Err(Failure::new(
-                    FailureKind::NoCase,
-                    format!(
-                        "no case of the edges of `{}` holds ({}): add a last case without `when`",
-                        node.name,
-                        tried.join("; ")
-                    ),
-                ));
-            }
+            Route::Edges => return self.edge_targets(active_step, state, result),
         };
         if names.is_empty() {
             return Err(invalid(format!(
@@ -378,6 +347,44 @@ impl Events<'_> {
             }
         }
         Ok(targets)
+    }
+
+    /// Where the edges of a node lead: the first case that holds.
+    fn edge_targets(
+        &self,
+        active_step: &ActiveStep,
+        state: Object,
+        result: impl FnOnce() -> Json,
+    ) -> Result<Vec<EdgeTarget>, Failure> {
+        let node = self.run.graph_of(active_step).node(active_step.node);
+        if let [Case { when: None, to }] = node.edges.as_slice() {
+            return Ok(to.clone());
+        }
+        let mut env = self.run.step_env(active_step);
+        env.state = state;
+        env.node = Some(result());
+        for case in &node.edges {
+            let holds = match &case.when {
+                None => true,
+                Some(when) => env.holds(when, &format!("a condition of the edges of `{}`", node.name))?,
+            };
+            if holds {
+                return Ok(case.to.clone());
+            }
+        }
+        let tried: Vec<&str> = node
+            .edges
+            .iter()
+            .filter_map(|case| Some(case.when.as_ref()?.source()))
+            .collect();
+        Err(Failure::new(
+            FailureKind::NoCase,
+            format!(
+                "no case of the edges of `{}` holds ({}): add a last case without `when`",
+                node.name,
+                tried.join("; ")
+            ),
+        ))
     }
 
     /// Starts the step for one item of a map.
