@@ -3,7 +3,7 @@
 //! `decide`.
 
 mod apply;
-mod branches;
+mod branch_view;
 mod call;
 mod control;
 mod decide;
@@ -15,6 +15,7 @@ mod fork;
 mod group;
 mod input;
 mod items;
+mod joins;
 mod journal_limit;
 mod maps;
 mod memory_limit;
@@ -37,7 +38,7 @@ use std::{
     sync::Arc,
 };
 
-pub use branches::{BranchStatus, BranchView, MAX_BRANCH_BYTES};
+pub use branch_view::{BranchStatus, BranchView, MAX_BRANCH_BYTES};
 pub use call::Prepared;
 pub use decide::{Decision, decide};
 pub use fold::{FoldError, Graphs};
