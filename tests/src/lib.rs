@@ -9,7 +9,7 @@
 //! - [`measured`] starts a server for the programs `load` and `neighbours`
 //!
 //! If the binary or a component is missing, a test fails with the command that builds it.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 pub mod appends;
 pub mod docs;

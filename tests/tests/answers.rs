@@ -1,6 +1,6 @@
 //! Commands with little to report or with invalid input: the exit code, the name of the problem, and a note on stderr
 //! for an empty list.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use std::process::Output;
 

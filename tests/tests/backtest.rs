@@ -1,5 +1,5 @@
 //! Backtests: a new version of a plugin runs the recorded steps of runs.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use std::process::{Command, Output};
 

@@ -1,5 +1,5 @@
 //! The `heddle` command against a running server: its output and exit codes.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use std::process::{Command, Output};
 

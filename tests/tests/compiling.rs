@@ -1,5 +1,5 @@
 //! Components that are expensive to compile affect only their own registration.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use std::{
     io::{Read, Write},

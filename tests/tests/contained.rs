@@ -1,5 +1,5 @@
 //! Attacks on the operator's files and grants: the cache, folders, plugin names with grants, exports.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use std::{
     fs,

@@ -1,5 +1,5 @@
 //! Runs are paused, retried, upgraded, forked, inspected, exported and imported; repeated requests have no effect.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use heddle_tests::{Response, Server};
 use serde_json::{Value, json};

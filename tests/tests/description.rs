@@ -2,7 +2,7 @@
 //!
 //! The harness checks every response of every test. These tests produce every response that needs no special limit or
 //! fault.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use std::collections::BTreeSet;
 

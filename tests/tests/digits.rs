@@ -1,5 +1,5 @@
 //! Numbers with more digits than a double keep all digits through the standard plugins, in the real binary.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use heddle_tests::{Response, Server, ServerConfig, component};
 use serde_json::json;

@@ -1,5 +1,5 @@
 //! Runs every page of the repository as its reader would. `heddle_tests::docs` has the rules.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use heddle_tests::docs;
 

@@ -1,5 +1,5 @@
 //! Acknowledged runs finish after a kill, and a stop is graceful.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use heddle_tests::{Server, TIMEOUT, component, heddle};
 use serde_json::{Value, json};

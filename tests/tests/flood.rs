@@ -1,6 +1,6 @@
 //! A hundred thousand starts as fast as possible: no acknowledged run is lost, and the memory of the server stays
 //! small.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use std::{
     collections::HashSet,

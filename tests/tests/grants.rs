@@ -1,5 +1,5 @@
 //! Grants of plugins: by the policy file, over HTTP, and narrowed by nodes.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use heddle_tests::{Server, ServerConfig, fault};
 use serde_json::{Value, json};

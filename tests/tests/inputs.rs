@@ -1,6 +1,6 @@
 //! Every route treats unknown parameters, optional bodies and null fields in the same way. The routes come from
 //! `/openapi.json`, so new routes are checked automatically.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use heddle_tests::{Response, Server};
 use serde_json::{Value, json};

@@ -1,5 +1,5 @@
 //! The /v1 routes, the documents, and the protection against other origins.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use heddle_tests::{Server, component};
 use serde_json::{Value, json};

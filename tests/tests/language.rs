@@ -1,5 +1,5 @@
 //! The graph language over HTTP: branches, waits, signals, cancellation, checks and diagrams.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use heddle_tests::Server;
 use serde_json::{Value, json};

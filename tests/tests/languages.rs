@@ -1,5 +1,5 @@
 //! Plugins in every language with an SDK, in graphs with each other, in the real binary.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use std::{cell::RefCell, process::Command, sync::Once, thread};
 

@@ -1,5 +1,5 @@
 //! Lists of runs by every filter, over HTTP and with the command, and the inputs of steps.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use heddle_tests::Server;
 use serde_json::{Value, json};

@@ -1,5 +1,5 @@
 //! The four routes of the original engine keep their form, and its graphs run unchanged.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use heddle_tests::Server;
 use serde_json::{Value, json};

@@ -1,5 +1,5 @@
 //! A component without Heddle's WIT, over HTTP: registered, called, and used as a node.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use std::process::Command;
 

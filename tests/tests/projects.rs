@@ -1,6 +1,6 @@
 //! `heddle plugin new`: the README of a project in each language works. The project builds with one command, its own
 //! tests pass, and the component is registered and runs in the graph of the project.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use std::{path::Path, process::Command};
 

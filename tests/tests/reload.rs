@@ -1,5 +1,5 @@
 //! `heddle serve --watch`: a changed file in the plugins folder is a new version for new runs.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use std::{path::PathBuf, time::Instant};
 

@@ -1,5 +1,5 @@
 //! How the `heddle` command connects to a server: URL, TLS, tokens and headers, and its messages on failure.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use std::process::{Command, Output};
 

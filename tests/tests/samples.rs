@@ -1,7 +1,7 @@
 //! The samples give correct results. The expected results were computed independently: by hand for code-review, by
 //! plain
 //! Python programs in `plugins/*/tests` for the others. They are in the `expected.json` files of the samples.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
 //! Misbehaving guests: each gets a clear error, and the server and other runs continue.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use std::time::{Duration, Instant};
 

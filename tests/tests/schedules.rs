@@ -1,5 +1,5 @@
 //! Schedules, the queue and retention, over HTTP and with the command, against the real binary.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use std::{process::Command, time::Instant};
 

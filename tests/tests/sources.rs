@@ -1,5 +1,5 @@
 //! Sources of plugins: files, folders and registries, with the command, against a real registry.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use std::{
     path::PathBuf,

@@ -1,5 +1,5 @@
 //! `heddle store` on real stores: of a running server, damaged ones, and those of older versions.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use std::{
     fs,

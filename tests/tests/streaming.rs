@@ -1,6 +1,6 @@
 //! Chunks and log lines of running functions reach watchers: live, in their position between the events. Chunks are not
 //! stored.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use std::io::{BufRead, BufReader};
 

@@ -1,5 +1,5 @@
 //! Output of the `heddle` command to a terminal, a file and a pipe: text from outside cannot control the terminal.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use std::{
     io::{BufRead, BufReader, Read},

@@ -1,5 +1,5 @@
 //! JSON from outside: every entry point has the same rules, every value is one line, and numbers keep their digits.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use heddle_tests::{Response, Server, component, stdout};
 use serde_json::{Value, json};

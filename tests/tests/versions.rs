@@ -1,5 +1,5 @@
 //! Several versions of a plugin: those of graphs, those of runs, and removal.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,6 @@
 //! Waits over HTTP and with the command, against the real binary: each is listed with its item, a signal can name one,
 //! and a run shows its branches.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use heddle_tests::Server;
 use serde_json::{Value, json};

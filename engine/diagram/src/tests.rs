@@ -1,5 +1,5 @@
 //! Properties of the layout over random diagrams: nothing on the page overlaps.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use proptest::prelude::*;
 

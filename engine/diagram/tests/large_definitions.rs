@@ -1,5 +1,5 @@
 //! Diagrams of large definitions: the output is bounded even if many edges share a long condition.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use heddle_diagram::Diagram;
 use heddle_kernel::Definition;

@@ -56,7 +56,7 @@ fn resident() -> Option<usize> {
 }
 
 #[cfg(all(test, target_os = "linux", target_env = "gnu"))]
-#[allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#[allow(clippy::unwrap_used)] // a test may panic
 mod tests {
     use super::*;
 

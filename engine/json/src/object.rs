@@ -193,7 +193,7 @@ pub fn clip(text: &str, len: usize) -> &str {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#[allow(clippy::unwrap_used)] // a test may panic
 mod tests {
     use super::*;
 

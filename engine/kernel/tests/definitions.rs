@@ -1,5 +1,5 @@
 //! Definitions: their form, the findings of the check, and texts of values.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use expect_test::expect;
 use heddle_json::{Object, object};

@@ -1,6 +1,6 @@
 //! The examples of docs/graphs.md: they fit the schema, pass the check, and end as the page says. The
 //! functions of the sample plugin `basics` are simulated here.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,7 +1,7 @@
 //! The rule for joins (docs/joins.md), checked over all moves of branches in small graphs. Only positions are
 //! simulated, with the kernel's own [`Reach`]: from every reachable state, every move that a function could
 //! cause. So each step of the proof is checked in each state.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use std::collections::HashSet;
 

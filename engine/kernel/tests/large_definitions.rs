@@ -1,5 +1,5 @@
 //! Large definitions: a check takes time in proportion to the length, and reports few findings.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use heddle_expr::suggest::MAX_SUGGESTIONS;
 use heddle_kernel::{

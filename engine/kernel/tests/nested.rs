@@ -1,5 +1,5 @@
 //! Warnings about keys that both a graph and an inner graph combine.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use expect_test::expect;
 use heddle_kernel::{Definition, Function, FunctionKind, graph};

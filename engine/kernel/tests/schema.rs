@@ -1,5 +1,5 @@
 //! The JSON Schema of the graph format agrees with the reader: the same keys, forms and limits.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 use std::{
     collections::BTreeSet,

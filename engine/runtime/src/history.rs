@@ -258,7 +258,7 @@ struct StepSearch {
     failure: Option<Failure>,
     /// The run where the step ended, unless the run was retried later.
     tentative: Option<RunAtStep>,
-    /// The run where the step ended for good.
+    /// The run after the last attempt of the step.
     ended_step: Option<RunAtStep>,
 }
 
@@ -304,7 +304,7 @@ impl StepSearch {
         was_active && active.is_none()
     }
 
-    /// Visits an event and the run after it. Breaks once the step has ended for good.
+    /// Visits an event and the run after it. Breaks after the last attempt of the step.
     fn visit(&mut self, run: &Run, record: &EventRecord) -> ControlFlow<()> {
         let ended = self.note(run);
         match &record.event {

@@ -152,7 +152,7 @@ fn first_lost(
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#[allow(clippy::unwrap_used)] // a test may panic
 mod tests {
     use super::super::Schema;
 

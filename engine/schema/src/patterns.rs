@@ -141,7 +141,7 @@ fn compiled_bytes(pattern: &str, most: usize) -> Option<usize> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#[allow(clippy::unwrap_used)] // a test may panic
 mod tests {
     use serde_json::json;
 

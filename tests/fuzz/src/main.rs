@@ -3,7 +3,7 @@
 //! Each target reads one kind of input from outside: definitions of graphs, expressions, components, plain values,
 //! exports of runs, HTTP requests, and what a client sends on a WebSocket. A campaign runs the committed corpus first,
 //! then inputs that are made of it by mutation. README.md says what each target checks and what to do with a finding.
-#![allow(clippy::unwrap_used)] // In a target, what is not as it should be is a panic, and a panic is a finding.
+#![allow(clippy::unwrap_used)] // A panic in a target is a finding.
 #![expect(clippy::print_stdout, reason = "its output is for the person at the terminal")]
 
 mod campaign;

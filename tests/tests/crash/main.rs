@@ -2,7 +2,7 @@
 //! sync of the real store, kill the real binary, and run it on a full, a stalled and a damaged disk. `docs/durability.md`
 //! describes the promises and how to use other seeds.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 mod damage;
 mod disk;

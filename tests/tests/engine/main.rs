@@ -1,5 +1,5 @@
 //! The engine with fake functions, over a journal that a test can delay.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 mod admission;
 mod clock;

@@ -1,5 +1,5 @@
 //! Attacks by requests: against access rules, and to use more than a fair share of resources.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 mod connections;
 mod graphs;

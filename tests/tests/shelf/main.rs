@@ -1,5 +1,5 @@
 //! The standard plugins http, llm, json, text, csv and time in the real binary, against an API on loopback.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 mod api;
 

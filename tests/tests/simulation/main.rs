@@ -3,7 +3,7 @@
 //!
 //! `HEDDLE_SIM_SEED=N` repeats one plan and `HEDDLE_SIM_SEEDS=A..B` runs the plans from A up to B. Without them, plans run
 //! for some seconds.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 mod clients;
 mod graphs;

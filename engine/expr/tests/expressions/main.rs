@@ -1,5 +1,5 @@
 //! Expressions as text, with their values or errors.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 #![allow(clippy::disallowed_methods)] // what must end soon is timed
 
 use expect_test::Expect;

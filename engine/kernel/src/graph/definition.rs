@@ -100,7 +100,7 @@ pub struct NodeDefinition {
 pub enum NodeAction {
     /// Calls a function.
     Call {
-        /// The function; by default the one of the node's own name.
+        /// The function. Default: the one with the node's name.
         uses: Option<Arc<str>>,
     },
     /// Runs a function or a graph for every item of a list or an object.

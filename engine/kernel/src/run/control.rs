@@ -12,7 +12,7 @@ use super::{
 use crate::{event::Event, graph::Graph, ids::Timestamp};
 
 impl Events<'_> {
-    /// Continues a run of which no call is active.
+    /// Continues a run without active calls.
     pub(super) fn activate(&mut self) {
         if self.run.is_paused() {
             return;

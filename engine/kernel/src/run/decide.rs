@@ -79,7 +79,7 @@ pub(super) struct Events<'r> {
     answered: Option<CallId>,
     /// The executions in which a branch may be able to start a step.
     pub(super) ready_executions: Vec<u64>,
-    /// The maps of which an item ended.
+    /// The maps with an item that ended.
     pub(super) ready_maps: Vec<u64>,
 }
 

@@ -18,7 +18,7 @@ use crate::{
 
 impl Events<'_> {
     /// Starts every step that can start, in every execution in which a branch moved, and continues the maps
-    /// of which an item ended.
+    /// with an item that ended.
     pub(super) fn advance(&mut self) {
         if self.run.is_suspended() {
             // When the run continues, `continue_from` queues every execution and map again.
@@ -158,7 +158,7 @@ impl Events<'_> {
         Ok(())
     }
 
-    /// Finishes an execution of which every branch ended.
+    /// Finishes an execution whose branches have all ended.
     fn finish_execution(&mut self, number: u64) {
         let execution = &self.run.executions[&number];
         let views: Vec<&View> = execution.branches.iter().map(|branch| &branch.view).collect();

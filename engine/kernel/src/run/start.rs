@@ -11,8 +11,8 @@ use crate::{
     ids::{RunId, Timestamp},
 };
 
-/// A run with its first event, of which it is not decided yet whether it starts at once or is queued. The
-/// [group](Run::group) and the size of `run` are known, so that the caller can decide that.
+/// A run with its first event. The caller decides by the [group](Run::group) and the size of `run` whether it
+/// starts at once or is queued.
 #[derive(Debug)]
 pub struct UnstartedRun {
     /// The run after its first event. The caller may set its limits.

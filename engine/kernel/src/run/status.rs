@@ -80,8 +80,8 @@ impl Run {
     /// lists the calls that are active or were never made; the run makes all other pending calls again. A run
     /// that is being cancelled ends when its last call has answered, or with
     /// [`Input::Due`](super::Input::Due) at [`due`](Self::due). The runtime cancels with a grace period only
-    /// while a call is active; a run that was loaded while it was paused has pending calls of which none is
-    /// active.
+    /// while a call is active; a run that was loaded while it was paused has pending calls, but no active
+    /// ones.
     pub fn is_suspended(&self) -> bool {
         self.is_paused() || self.cancelling.is_some()
     }

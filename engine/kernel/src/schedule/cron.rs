@@ -453,7 +453,7 @@ impl Weekdays {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#[allow(clippy::unwrap_used)] // a test may panic
 mod tests {
     use super::*;
 

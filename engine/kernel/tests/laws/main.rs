@@ -5,7 +5,7 @@
 //!
 //! A failing case prints its seed and the smallest input that fails. `PROPTEST_CASES` sets the number of cases of each
 //! test, and `PROPTEST_RNG_SEED` the seed.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 mod calls;
 mod input;

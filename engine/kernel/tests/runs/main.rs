@@ -1,5 +1,5 @@
 //! The kernel's rules as scripts: inputs, and the expected events.
-#![allow(clippy::unwrap_used)] // in a test, what is not as it should be is a panic
+#![allow(clippy::unwrap_used)] // a test may panic
 
 mod again;
 mod branches;
