@@ -1,16 +1,16 @@
 //! A fake functions port: tests of the engine run without components.
 //!
 //! [`FakeFunctions`] resolves every name to a node function of the plugin `script` and passes each call to a
-//! [`Script`], which a test implements. It refuses to register plugins, to change policies and to call tools.
+//! [`Script`], which a test implements. It refuses to change policies and to call tools.
 
-use std::{ops::Deref, sync::Arc};
+use std::{future::ready, ops::Deref, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use heddle_json::{Json, object::json};
 use heddle_kernel::{Answer, Digest, Failure, FailureKind, FunctionKind, Outcome, event::FunctionRef};
 use heddle_runtime::ports::{
-    Call, FunctionInfo, Functions, NewPlugin, PluginInfo, PluginPolicyInfo, PolicyRefused, PolicySource,
-    RegisterError, ResolveError, Resolved, ToolCall,
+    BuiltPlugin, Call, FunctionInfo, Functions, NewPlugin, PluginInfo, PluginPolicyInfo, PolicyRefused,
+    PolicySource, RegisterError, ResolveError, Resolved, ToolCall,
 };
 
 /// The behaviour of the functions of a test.
@@ -23,8 +23,13 @@ pub trait Script: Send + Sync + 'static {
     /// Whether a function has grants: the engine then calls it only after everything before the call is durable.
     fn is_granted(&self, function: &str) -> bool;
 
-    /// Called for each attempt to register a plugin, all of which are refused.
-    fn registration_attempted(&self) {}
+    /// Builds a component that is registered. Refuses it by default.
+    ///
+    /// # Errors
+    /// If the component is refused.
+    fn build(&self, _: NewPlugin) -> BoxFuture<'_, Result<Box<dyn BuiltPlugin>, RegisterError>> {
+        Box::pin(ready(Err(RegisterError::Refused("this is a script".to_owned()))))
+    }
 
     /// Runs a call. What it does before it returns the future, it does when the engine makes the call.
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Outcome, Failure>>;
@@ -43,9 +48,8 @@ impl<S> Deref for FakeFunctions<S> {
 }
 
 impl<S: Script> Functions for FakeFunctions<S> {
-    fn register(&self, _: NewPlugin) -> BoxFuture<'_, Result<PluginInfo, RegisterError>> {
-        self.0.registration_attempted();
-        Box::pin(async { Err(RegisterError::Refused("this is a script".to_owned())) })
+    fn build(&self, plugin: NewPlugin) -> BoxFuture<'_, Result<Box<dyn BuiltPlugin>, RegisterError>> {
+        self.0.build(plugin)
     }
 
     fn inspect(&self, plugin: NewPlugin) -> BoxFuture<'_, Result<PluginInfo, RegisterError>> {
@@ -102,7 +106,7 @@ impl<S: Script> Functions for FakeFunctions<S> {
     }
 
     fn set_policy(&self, _: &str, _: Option<Json>) -> BoxFuture<'_, Result<(), PolicyRefused>> {
-        Box::pin(std::future::ready(Err(PolicyRefused::Invalid(
+        Box::pin(ready(Err(PolicyRefused::Invalid(
             "there is no policy here".to_owned(),
         ))))
     }

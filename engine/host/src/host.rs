@@ -9,8 +9,8 @@ use futures_util::future::BoxFuture;
 use heddle_json::{Json, deserialize::NullRule};
 use heddle_kernel::{Answer, Digest, Failure, event::FunctionRef};
 use heddle_runtime::ports::{
-    Call, Functions, NewPlugin, PluginInfo, PluginPolicyInfo, PolicyRefused, RegisterError, ResolveError,
-    Resolved, ToolCall,
+    BuiltPlugin, Call, Functions, NewPlugin, PluginInfo, PluginPolicyInfo, PolicyRefused, RegisterError,
+    ResolveError, Resolved, ToolCall,
 };
 
 use crate::{
@@ -93,8 +93,11 @@ impl Host {
 }
 
 impl Functions for Host {
-    fn register(&self, plugin: NewPlugin) -> BoxFuture<'_, Result<PluginInfo, RegisterError>> {
-        Box::pin(async move { Ok((*self.inner.clone().register(plugin).await?).clone()) })
+    fn build(&self, plugin: NewPlugin) -> BoxFuture<'_, Result<Box<dyn BuiltPlugin>, RegisterError>> {
+        Box::pin(async move {
+            let built = self.inner.clone().build(plugin).await?;
+            Ok(Box::new(built) as Box<dyn BuiltPlugin>)
+        })
     }
 
     fn inspect(&self, plugin: NewPlugin) -> BoxFuture<'_, Result<PluginInfo, RegisterError>> {

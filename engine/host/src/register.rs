@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use heddle_kernel::{Digest, FunctionKind, Timestamp};
-use heddle_runtime::ports::{FunctionInfo, NewPlugin, PluginInfo, RegisterError};
+use heddle_runtime::ports::{BuiltPlugin, FunctionInfo, NewPlugin, PluginInfo, RegisterError};
 use heddle_schema::Schema;
 
 use crate::{
@@ -20,40 +20,42 @@ use crate::{
     metered_contract::MeteredContract,
     output::DiscardSink,
     policy::{CallLimits, Rules},
-    registry::Plugin,
+    registry::{Plugin, Registration},
     requested_permissions,
     sandbox::ChainLink,
 };
 
 impl Inner {
-    pub(crate) async fn register(self: Arc<Self>, new: NewPlugin) -> Result<Arc<PluginInfo>, RegisterError> {
-        let (renumbered, replace_granted) = (new.renumbered, new.replace_granted);
-        match self.build_plugin(new, Purpose::Register).await? {
-            BuiltPlugin::Known(info) => Ok(info),
-            BuiltPlugin::New(plugin) => {
-                let info = self.registry.add(*plugin, renumbered, replace_granted)?;
-                for left_out in &info.left_out {
-                    tracing::warn!("plugin {}: left out {left_out}", info.name);
-                }
-                Ok(info)
-            }
+    /// All steps of a registration but the last one, publishing. Dropping the future cancels the registration.
+    pub(crate) async fn build(self: Arc<Self>, new: NewPlugin) -> Result<BuiltComponent, RegisterError> {
+        let registration = Registration {
+            renumbered: new.renumbered,
+            replace_granted: Some(new.replace_granted),
+            plugin: self.build_plugin(new, Purpose::Register).await?,
+        };
+        for left_out in &registration.plugin.info.left_out {
+            tracing::warn!("plugin {}: left out {left_out}", registration.plugin.info.name);
         }
+        Ok(BuiltComponent {
+            host: self,
+            registration,
+        })
     }
 
     pub(crate) async fn inspect(self: Arc<Self>, new: NewPlugin) -> Result<Arc<PluginInfo>, RegisterError> {
-        let renumbered = new.renumbered;
-        match self.build_plugin(new, Purpose::Inspect).await? {
-            BuiltPlugin::Known(info) => Ok(info),
-            BuiltPlugin::New(plugin) => self.registry.preview(*plugin, renumbered),
-        }
+        let registration = Registration {
+            renumbered: new.renumbered,
+            replace_granted: None,
+            plugin: self.build_plugin(new, Purpose::Inspect).await?,
+        };
+        self.registry.preview(&registration)
     }
 
-    /// All steps of a registration but the last one, publishing. Dropping the future cancels the registration.
     async fn build_plugin(
         self: &Arc<Self>,
         new: NewPlugin,
         purpose: Purpose,
-    ) -> Result<BuiltPlugin, RegisterError> {
+    ) -> Result<Plugin, RegisterError> {
         let _queue_slot = match new.waits {
             true => None,
             false => Some(
@@ -71,7 +73,7 @@ impl Inner {
             metadata,
             hidden,
         } = match self.prepare_on_thread(new, purpose).await? {
-            Prepared::Known(info) => return Ok(BuiltPlugin::Known(info)),
+            Prepared::Known(plugin) => return Ok(*plugin),
             Prepared::New(new) => *new,
         };
         // While the mark lives, neither the component nor its code is evicted from the cache.
@@ -102,8 +104,7 @@ impl Inner {
             grants: rules.grant_lines(),
             limits: rules.limit_lines(),
         };
-        let plugin = Plugin::new(info, inputs, contract, metered, rules, hidden);
-        Ok(BuiltPlugin::New(Box::new(plugin)))
+        Ok(Plugin::new(info, inputs, contract, metered, rules, hidden))
     }
 
     /// Runs [`Self::prepare`] on a thread that may block, for a few components at a time.
@@ -140,7 +141,7 @@ impl Inner {
     /// The steps of a registration before compiling. Blocks.
     fn prepare(&self, new: NewPlugin, purpose: Purpose) -> Result<Prepared, RegisterError> {
         let (metadata, digest) = self.read(&new.component)?;
-        let identity = || {
+        let requested = || {
             component::identity(
                 &metadata,
                 new.name.as_deref(),
@@ -149,23 +150,20 @@ impl Inner {
             )
             .map_err(refused)
         };
-        if matches!(purpose, Purpose::Register) && !new.hidden {
-            let (name, _) = identity()?;
-            self.registry.admit(&name, &digest, new.replace_granted)?;
-        }
-        let known = match purpose {
-            Purpose::Register => self
-                .registry
-                .register_again(&digest, new.hidden, new.renumbered, identity),
-            Purpose::Inspect => self.registry.visible(&digest, identity),
+        let identity = match new.hidden {
+            true => None,
+            false => Some(requested()?),
         };
-        if let Some(known) = known {
-            return known.map(Prepared::Known);
+        if let (Purpose::Register, Some((name, _))) = (purpose, &identity) {
+            self.registry.admit(name, &digest, new.replace_granted)?;
+        }
+        if let Some(known) = self.registry.snapshot().by_digest(&digest) {
+            return Ok(Prepared::Known(Box::new(known.again(identity))));
         }
         if metadata.exports.is_empty() {
             return Err(no_plugin("it exports nothing"));
         }
-        let (name, version) = identity()?;
+        let (name, version) = identity.map_or_else(requested, Ok)?;
         Ok(Prepared::New(Box::new(NewComponent {
             component: new.component,
             digest,
@@ -254,16 +252,25 @@ struct NewComponent {
 }
 
 enum Prepared {
-    Known(Arc<PluginInfo>),
+    /// The component is registered already.
+    Known(Box<Plugin>),
     New(Box<NewComponent>),
 }
 
-/// The result of building a plugin.
-enum BuiltPlugin {
-    /// The component is registered already.
-    Known(Arc<PluginInfo>),
-    /// The plugin can be published.
-    New(Box<Plugin>),
+/// A component that can be published.
+pub(crate) struct BuiltComponent {
+    host: Arc<Inner>,
+    registration: Registration,
+}
+
+impl BuiltPlugin for BuiltComponent {
+    fn preview(&self) -> Result<PluginInfo, RegisterError> {
+        Ok((*self.host.registry.preview(&self.registration)?).clone())
+    }
+
+    fn publish(self: Box<Self>) -> Result<PluginInfo, RegisterError> {
+        Ok((*self.host.registry.publish(&self.registration)?).clone())
+    }
 }
 
 /// Why a plugin is built.

@@ -101,6 +101,13 @@ impl Engine {
     /// # Errors
     /// If there is no such run, it is not waiting, paused or failed, or it is at a node that the graph does not have.
     pub async fn upgrade(&self, id: RunId, graph: Option<&str>) -> Result<u64, SendError> {
+        let (engine, graph) = (self.clone(), graph.map(str::to_owned));
+        // The graphs are in use until the upgrade is durable.
+        let upgrade = async move { engine.upgrade_to(id, graph.as_deref()).await };
+        self.core.complete(upgrade).await
+    }
+
+    async fn upgrade_to(&self, id: RunId, graph: Option<&str>) -> Result<u64, SendError> {
         let _in_use = self.core.graphs_in_use.read().await;
         let pinned = match graph {
             Some(graph) => self.core.pin(graph).await,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use heddle_kernel::RunId;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use uuid::Uuid;
 
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
     live_runs::LiveRuns,
     memory_budget::MemoryBudget,
     page_budget::PageBudget,
+    ports::StoreError,
     schedules::handle::Schedules,
     settings::{Ports, Settings},
     storage_limits::UsageCounter,
@@ -43,13 +44,13 @@ pub(crate) struct Core {
     pub(crate) loads: Semaphore,
     pub(crate) pages: Arc<PageBudget>,
     pub(crate) checks: CheckThreads,
-    /// Held for reading while a run is started or upgraded, and for writing while a graph is deleted.
-    pub(crate) graphs_in_use: tokio::sync::RwLock<()>,
+    /// Held for reading until the start, import or upgrade of a run is durable, and for writing while a graph is deleted.
+    pub(crate) graphs_in_use: Arc<tokio::sync::RwLock<()>>,
     pub(crate) timers: Timers,
     pub(crate) admission: Arc<Admission>,
     pub(crate) schedules: Schedules,
-    /// Held while the policy of a plugin is changed.
-    pub(crate) policy_change: tokio::sync::Mutex<()>,
+    /// Held while the policy of a plugin is changed, and while a plugin is stored and published or removed.
+    pub(crate) plugin_change: tokio::sync::Mutex<()>,
     /// Whether the engine is stopping: read before every step.
     is_draining: AtomicBool,
     /// Notifies waiting tasks that the engine is stopping.
@@ -74,10 +75,10 @@ impl Core {
             live_runs: LiveRuns::default(),
             idempotency_keys: Arc::default(),
             checks: CheckThreads::default(),
-            graphs_in_use: tokio::sync::RwLock::default(),
+            graphs_in_use: Arc::default(),
             timers: Timers::default(),
             schedules: Schedules::default(),
-            policy_change: tokio::sync::Mutex::default(),
+            plugin_change: tokio::sync::Mutex::default(),
             is_draining: AtomicBool::new(false),
             drains: watch::Sender::new(false),
         }
@@ -114,6 +115,25 @@ impl Core {
     /// Spawns a task that belongs to no run. Like drivers, it is joined when the engine stops.
     pub(crate) fn spawn_background(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.live_runs.spawn(RunId(Uuid::nil()), task);
+    }
+
+    /// Runs a change in a task of its own, so that the change is completed even if the caller stops waiting: an HTTP
+    /// request is dropped as soon as its client disconnects.
+    pub(crate) async fn complete<T, E>(
+        &self,
+        change: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        self.spawn_background(async move {
+            // The caller may no longer wait.
+            let _ = reply.send(change.await);
+        });
+        let stopped = |_| StoreError::Unavailable("the engine is stopping".to_owned());
+        answer.await.map_err(stopped)?
     }
 
     /// Releases an idempotency key once the events of `live` up to `seq` are durable or dropped, even if the request's

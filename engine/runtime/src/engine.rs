@@ -80,21 +80,25 @@ impl Engine {
     /// All errors in the definition, or why the graph could not be stored.
     pub async fn create_graph(&self, definition: &str) -> Result<CreatedGraph, CreateGraphError> {
         let (graph, warnings) = self.check_graph(definition).await?;
-        let core = &self.core;
-        let functions = core.resolve_functions(&graph);
-        let row = GraphRow {
-            id: graph.id.clone(),
-            name: graph.name.clone(),
-            definition: graph.definition.clone(),
-            created_at: core.ports.clock.now(),
-            functions: functions.clone(),
+        let core = self.core.clone();
+        // The totals of the stored graphs and the cache change together with the store.
+        let store = async move {
+            let functions = core.resolve_functions(&graph);
+            let row = GraphRow {
+                id: graph.id.clone(),
+                name: graph.name.clone(),
+                definition: graph.definition.clone(),
+                created_at: core.ports.clock.now(),
+                functions: functions.clone(),
+            };
+            let graph = Arc::new(graph);
+            let journal = &*core.ports.store;
+            let new = core.usage.put_graph(journal, &core.settings, row).await?;
+            core.graphs.put(graph.clone(), &functions);
+            core.graphs.set_created_with(&graph.id, Arc::new(functions));
+            Ok(CreatedGraph { graph, warnings, new })
         };
-        let graph = Arc::new(graph);
-        let journal = &*core.ports.store;
-        let new = core.usage.put_graph(journal, &core.settings, row).await?;
-        core.graphs.put(graph.clone(), &functions);
-        core.graphs.set_created_with(&graph.id, Arc::new(functions));
-        Ok(CreatedGraph { graph, warnings, new })
+        self.core.complete(store).await
     }
 
     /// The graph with this id, or else the newest graph with this name.

@@ -19,6 +19,7 @@ use serde::Serialize;
 use crate::{
     admission::PRIORITIES,
     append_buffer::disposition,
+    core::Core,
     engine::Engine,
     errors::ImportError,
     live_run::LiveRun,
@@ -95,7 +96,7 @@ impl Engine {
     /// # Errors
     /// If the export is malformed or has times in the future, if the run exists, or if it could not be stored.
     pub async fn import(&self, export: impl Into<Vec<u8>>) -> Result<RunId, ImportError> {
-        self.import_run(export.into(), false).await
+        self.import_keeping((), export, false).await
     }
 
     /// Like [`Self::import`], but stores the run's graphs with their names, as if they were created now: each becomes the
@@ -104,13 +105,34 @@ impl Engine {
     /// # Errors
     /// As for [`Self::import`].
     pub async fn import_with_names(&self, export: impl Into<Vec<u8>>) -> Result<RunId, ImportError> {
-        self.import_run(export.into(), true).await
+        self.import_keeping((), export, true).await
     }
 
-    async fn import_run(&self, export: Vec<u8>, with_names: bool) -> Result<RunId, ImportError> {
-        let core = &self.core;
-        let store = &core.ports.store;
-        let (settings, now) = (core.settings, core.ports.clock.now());
+    /// Imports a run, with or without the names of its graphs. Drops `kept` once the import is over and its memory is free,
+    /// even if the caller stops waiting before that.
+    ///
+    /// # Errors
+    /// As for [`Self::import`].
+    pub async fn import_keeping(
+        &self,
+        kept: impl Send + 'static,
+        export: impl Into<Vec<u8>>,
+        with_names: bool,
+    ) -> Result<RunId, ImportError> {
+        let (core, export) = (self.core.clone(), export.into());
+        let import = async move {
+            let imported = core.import(export, with_names).await;
+            drop(kept);
+            imported
+        };
+        self.core.complete(import).await
+    }
+}
+
+impl Core {
+    async fn import(&self, export: Vec<u8>, with_names: bool) -> Result<RunId, ImportError> {
+        let store = &self.ports.store;
+        let (settings, now) = (self.settings, self.ports.clock.now());
         // Folding takes as long as all of the run's decisions, and checks its graphs: so it does not block other requests.
         let read = tokio::task::spawn_blocking(move || Import::read(&export, &settings, now));
         let import = read
@@ -124,18 +146,18 @@ impl Engine {
             return Err(ImportError::Known(id));
         }
         let group = import.group.clone().filter(|_| !import.run.status.is_over());
-        let _in_use = core.graphs_in_use.read().await;
+        let _in_use = self.graphs_in_use.read().await;
         for mut graph in import.graphs {
             graph.created_at = now;
             if !with_names {
                 graph.name = None;
             }
-            core.usage.put_graph(&**store, &core.settings, graph).await?;
+            self.usage.put_graph(&**store, &self.settings, graph).await?;
         }
         // The live run only reports when the run is durable. No driver drives it.
         let (run, row) = (import.run, import.row);
-        let (last, ack) = (run.seq, Arc::new(LiveRun::new(run, 0, &[], &core.memory)));
-        core.admission.count_started(group.as_ref());
+        let (last, ack) = (run.seq, Arc::new(LiveRun::new(run, 0, &[], &self.memory)));
+        self.admission.count_started(group.as_ref());
         store.append(Append {
             run: id,
             owner: EngineId::EXCLUSIVE,
@@ -150,7 +172,7 @@ impl Engine {
         });
         let durable = ack.durable_to(last).await;
         if let (Err(_), Some(group)) = (&durable, &group) {
-            core.admission.count_ended(group);
+            self.admission.count_ended(group);
         }
         match durable {
             Ok(()) => Ok(id),

@@ -68,7 +68,7 @@ impl Engine {
         if core.is_draining() {
             return Err(StartError::Draining.into());
         }
-        let _in_use = core.graphs_in_use.read().await;
+        let in_use = core.graphs_in_use.clone().read_owned().await;
         let row = core.ports.store.run(id).await?;
         let row = row.ok_or(StepError::NoSuchRun(id))?;
         let RunAtStep { run, .. } = core.ended_step(id, step).await?;
@@ -94,6 +94,7 @@ impl Engine {
             events,
             row,
             idempotency,
+            in_use,
         };
         Ok(self.drive_created(created, slot).await?)
     }

@@ -7,8 +7,8 @@ use heddle_kernel::{Digest, Run, Status, event::FunctionRef};
 use crate::{
     core::Core,
     engine::Engine,
-    errors::{PluginDependents, RegisterPluginError, RemovePluginError},
-    ports::{NewPlugin, PluginInfo, PluginRow, ReadError, RegisterError, RunFilter, StoreError},
+    errors::{PluginDependents, RegisterPluginError, RemovePluginError, StorageLimitReached},
+    ports::{BuiltPlugin, NewPlugin, PluginInfo, PluginRow, ReadError, RegisterError, RunFilter, StoreError},
 };
 
 /// The maximum number of graphs and runs that an error names.
@@ -120,12 +120,17 @@ impl Engine {
                 });
             }
         }
-        for plugin in &removed {
-            self.core.ports.store.delete_plugin(&plugin.digest).await?;
-            self.core.ports.functions.remove(&plugin.digest);
-        }
-        self.core.usage.recount().await;
-        Ok(removed)
+        let core = self.core.clone();
+        let change = async move {
+            let _change = core.plugin_change.lock().await;
+            for plugin in &removed {
+                core.ports.store.delete_plugin(&plugin.digest).await?;
+                core.ports.functions.remove(&plugin.digest);
+            }
+            core.usage.recount().await;
+            Ok(removed)
+        };
+        self.core.complete(change).await
     }
 }
 
@@ -159,40 +164,63 @@ impl Core {
         self.ports.functions.register(new).await
     }
 
-    async fn register(&self, plugin: NewPlugin, active: bool) -> Result<PluginInfo, RegisterPluginError> {
+    /// Builds a component, then stores and publishes it. Only building is cancelled if the caller stops waiting.
+    async fn register(
+        self: &Arc<Self>,
+        plugin: NewPlugin,
+        active: bool,
+    ) -> Result<PluginInfo, RegisterPluginError> {
         let component = plugin.component.clone();
-        let (journal, settings) = (&*self.ports.store, &self.settings);
-        let full = self.usage.reserve_component(journal, settings, component.len());
-        if let Some(full) = full.await? {
-            // A component that is stored already needs no further room.
-            let digest = Digest::of(&component);
-            if self.ports.store.plugin(&digest).await?.is_none() {
-                return Err(full.into());
-            }
+        if let Some(reached) = self.component_limit_reached(&component).await? {
+            return Err(reached.into());
         }
-        let registered = self.register_and_store(plugin, component, active).await;
-        // The component may have been stored before, or not at all.
-        self.usage.recount().await;
-        registered
+        let built = self.ports.functions.build(plugin).await?;
+        let core = self.clone();
+        self.complete(async move { core.store_and_publish(built, component, active).await })
+            .await
     }
 
-    async fn register_and_store(
+    /// Stores the component first: a plugin that a client can use is there after a restart as well.
+    async fn store_and_publish(
         &self,
-        plugin: NewPlugin,
+        built: Box<dyn BuiltPlugin>,
         component: Arc<[u8]>,
         active: bool,
     ) -> Result<PluginInfo, RegisterPluginError> {
-        let info = self.ports.functions.register(plugin).await?;
+        let _change = self.plugin_change.lock().await;
+        // Other components may have been stored while this one was built.
+        if let Some(reached) = self.component_limit_reached(&component).await? {
+            return Err(reached.into());
+        }
+        let info = built.preview()?;
         let row = PluginRow {
-            digest: info.digest.clone(),
-            name: info.name.clone(),
-            version: info.version.clone(),
+            digest: info.digest,
+            name: info.name,
+            version: info.version,
             active,
             component,
             added_at: self.ports.clock.now(),
         };
-        self.ports.store.put_plugin(row).await?;
-        Ok(info)
+        let stored = self.ports.store.put_plugin(row).await;
+        self.usage.recount().await;
+        stored?;
+        Ok(built.publish()?)
+    }
+
+    /// The limit that a further component exceeds, if any. A component that is stored already needs no room.
+    async fn component_limit_reached(
+        &self,
+        component: &[u8],
+    ) -> Result<Option<StorageLimitReached>, StoreError> {
+        let store = &*self.ports.store;
+        let reached = self
+            .usage
+            .component_limit_reached(store, &self.settings, component.len())
+            .await?;
+        Ok(match reached {
+            Some(reached) if store.plugin(&Digest::of(component)).await?.is_none() => Some(reached),
+            _ => None,
+        })
     }
 
     /// Some of the graphs and runs that need one of these plugins.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use heddle_kernel::{EventRecord, Run};
+use tokio::{runtime::Handle, sync::OwnedRwLockReadGuard};
 
 use crate::{
     admission::{AdmissionDecision, AdmissionSlot, EnqueueWhenDurable, PRIORITIES, QueueFull},
@@ -10,7 +11,7 @@ use crate::{
     core::Core,
     driver::spawn_driver,
     engine::Engine,
-    errors::StartError,
+    errors::{StartError, StopReason},
     idempotency::{IdempotencyGuard, KeyLookup},
     live_run::LiveRun,
     ports::{Append, EngineId, NewRun, QueuedRun, RunDisposition},
@@ -26,6 +27,44 @@ pub(crate) struct CreatedRun {
     pub(crate) row: NewRun,
     /// Reserves the start request's idempotency key.
     pub(crate) idempotency: Option<Arc<IdempotencyGuard>>,
+    /// Prevents the deletion of the run's graphs.
+    pub(crate) in_use: GraphsInUse,
+}
+
+/// A read lock of [`Core::graphs_in_use`].
+pub(crate) type GraphsInUse = OwnedRwLockReadGuard<()>;
+
+/// What a start keeps until its first events are durable or dropped, even if the request's sender no longer waits.
+struct UntilDurable {
+    core: Arc<Core>,
+    live: Arc<LiveRun>,
+    /// The number of the last of these events.
+    last: u64,
+    /// Empty once the events are durable or dropped.
+    kept: Option<(Option<Arc<IdempotencyGuard>>, GraphsInUse)>,
+}
+
+impl UntilDurable {
+    async fn wait(mut self) -> Result<(), StopReason> {
+        let durable = self.live.durable_to(self.last).await;
+        // The client may repeat the request as soon as it gets the response.
+        self.kept = None;
+        durable
+    }
+}
+
+impl Drop for UntilDurable {
+    fn drop(&mut self) {
+        // The runtime may be shutting down.
+        if let (Some(kept), Ok(_)) = (self.kept.take(), Handle::try_current()) {
+            let (live, last) = (self.live.clone(), self.last);
+            self.core.live_runs.spawn(live.id, async move {
+                // Either way, the store now knows whether the run was started.
+                let _ = live.durable_to(last).await;
+                drop(kept);
+            });
+        }
+    }
 }
 
 impl Engine {
@@ -50,7 +89,7 @@ impl Engine {
         if size > limit {
             return Err(StartError::TooLarge { size, limit });
         }
-        let _in_use = core.graphs_in_use.read().await;
+        let in_use = core.graphs_in_use.clone().read_owned().await;
         let pinned = core.pin(&start.graph).await?;
         let now = core.ports.clock.now();
         let mut unstarted = Run::create(
@@ -85,6 +124,7 @@ impl Engine {
             events,
             row,
             idempotency,
+            in_use,
         };
         match decision {
             AdmissionDecision::Start => {
@@ -106,6 +146,7 @@ impl Engine {
             events,
             row,
             idempotency,
+            in_use,
         } = created;
         let core = &self.core;
         let (id, last) = (run.id, run.seq);
@@ -120,7 +161,7 @@ impl Engine {
             live.clone(),
             AppendBuffer::for_new_run(row, events, request),
         );
-        self.start_is_durable(&live, last, idempotency).await?;
+        self.until_durable(live, last, idempotency, in_use).wait().await?;
         Ok(StartedRun::new(self, id, Some(guard)))
     }
 
@@ -132,6 +173,7 @@ impl Engine {
             events,
             row,
             idempotency,
+            in_use,
         } = created;
         let core = &self.core;
         let (id, last, bytes) = (run.id, run.seq, run.journal_bytes);
@@ -159,25 +201,23 @@ impl Engine {
             snapshot: None,
             ack: Arc::new(ack),
         });
-        self.start_is_durable(&live, last, idempotency).await?;
+        self.until_durable(live, last, idempotency, in_use).wait().await?;
         Ok(StartedRun::new(self, id, None))
     }
 
-    /// Waits until the first events of a run, up to `last`, are durable.
-    async fn start_is_durable(
+    fn until_durable(
         &self,
-        live: &Arc<LiveRun>,
+        live: Arc<LiveRun>,
         last: u64,
         idempotency: Option<Arc<IdempotencyGuard>>,
-    ) -> Result<(), StartError> {
-        if let Some(idempotency) = &idempotency {
-            self.core
-                .release_when_durable(idempotency.clone(), live.clone(), last);
+        in_use: GraphsInUse,
+    ) -> UntilDurable {
+        UntilDurable {
+            core: self.core.clone(),
+            live,
+            last,
+            kept: Some((idempotency, in_use)),
         }
-        let durable = live.durable_to(last).await;
-        // The client may repeat the request as soon as it gets the response.
-        idempotency.inspect(|idempotency| idempotency.release());
-        Ok(durable?)
     }
 }
 

@@ -66,8 +66,8 @@ impl UsageCounter {
         Ok(is_new?)
     }
 
-    /// Reserves room for a component of `bytes`. Returns the limit that it would exceed, if any.
-    pub(crate) async fn reserve_component(
+    /// The limit that a further component of `bytes` would exceed, if any. Nothing is reserved.
+    pub(crate) async fn component_limit_reached(
         &self,
         catalog: &dyn Catalog,
         settings: &Settings,
@@ -78,7 +78,9 @@ impl UsageCounter {
             plugin_bytes: bytes as u64,
             ..Usage::default()
         };
-        self.reserve(catalog, settings, added).await
+        let mut counted = self.0.lock().await;
+        let now = count(&mut counted, catalog).await?;
+        Ok(exceeded(added, now.with(added), settings))
     }
 
     /// Has the store count again before the next reservation: something was deleted, or was stored already.
@@ -93,18 +95,11 @@ impl UsageCounter {
         added: Usage,
     ) -> Result<Option<StorageLimitReached>, StoreError> {
         let mut counted = self.0.lock().await;
-        let now = match *counted {
-            Some(now) => now,
-            None => catalog.usage().await?,
-        };
-        let then = Usage {
-            plugins: now.plugins + added.plugins,
-            plugin_bytes: now.plugin_bytes + added.plugin_bytes,
-            graphs: now.graphs + added.graphs,
-            graph_bytes: now.graph_bytes + added.graph_bytes,
-        };
+        let then = count(&mut counted, catalog).await?.with(added);
         let reached = exceeded(added, then, settings);
-        *counted = Some(if reached.is_some() { now } else { then });
+        if reached.is_none() {
+            *counted = Some(then);
+        }
         Ok(reached)
     }
 
@@ -116,6 +111,25 @@ impl UsageCounter {
             counted.graph_bytes = counted.graph_bytes.saturating_sub(added.graph_bytes);
         }
     }
+}
+
+impl Usage {
+    fn with(self, added: Self) -> Self {
+        Self {
+            plugins: self.plugins + added.plugins,
+            plugin_bytes: self.plugin_bytes + added.plugin_bytes,
+            graphs: self.graphs + added.graphs,
+            graph_bytes: self.graph_bytes + added.graph_bytes,
+        }
+    }
+}
+
+/// The totals, which the store counts if they are not known.
+async fn count(counted: &mut Option<Usage>, catalog: &dyn Catalog) -> Result<Usage, StoreError> {
+    Ok(match *counted {
+        Some(now) => now,
+        None => *counted.insert(catalog.usage().await?),
+    })
 }
 
 /// The first limit that `then` exceeds, among the limits on what is `added`.

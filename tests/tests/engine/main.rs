@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // a test may panic
 
 mod admission;
+mod cancelled;
 mod clock;
 mod commit;
 mod control;

@@ -16,10 +16,10 @@ use heddle_json::{
     Object,
     object::{json, to_json},
 };
-use heddle_kernel::{Event, Failure, FailureKind, Level, Outcome, Route, RunId, event::FunctionRef};
+use heddle_kernel::{Digest, Event, Failure, FailureKind, Level, Outcome, Route, RunId, event::FunctionRef};
 use heddle_runtime::{
     Engine, Ports, RandomIds, RunView, Settings, Start, SystemClock, WatchItem,
-    ports::{Call, Store},
+    ports::{BuiltPlugin, Call, NewPlugin, PluginInfo, RegisterError, Store},
 };
 use heddle_store::MemoryJournal;
 use heddle_tests::functions::{FakeFunctions, Script};
@@ -73,6 +73,12 @@ pub(crate) struct ScriptedCalls {
     /// For each `group` of the state, and for all together under "": the current and the maximum number of concurrent
     /// calls of `busy`.
     pub(crate) busy: Mutex<HashMap<String, (usize, usize)>>,
+    /// Whether components can be registered.
+    pub(crate) takes_components: AtomicBool,
+    /// Whether building a component never ends.
+    pub(crate) never_builds: AtomicBool,
+    /// The digests of the components that were published.
+    pub(crate) published: Arc<Mutex<Vec<Digest>>>,
 }
 
 /// Counts a call that waits in `gate`, until it is dropped.
@@ -106,6 +112,9 @@ impl Default for ScriptedCalls {
             waits: AtomicUsize::new(0),
             order: Mutex::default(),
             busy: Mutex::default(),
+            takes_components: AtomicBool::new(false),
+            never_builds: AtomicBool::new(false),
+            published: Arc::default(),
         }
     }
 }
@@ -209,6 +218,32 @@ impl ScriptedCalls {
     }
 }
 
+/// A component that a test builds: publishing it adds its digest to the list.
+struct Built(Arc<Mutex<Vec<Digest>>>, Arc<[u8]>);
+
+impl BuiltPlugin for Built {
+    fn preview(&self) -> Result<PluginInfo, RegisterError> {
+        Ok(PluginInfo {
+            name: "built".into(),
+            version: "1.0.0".into(),
+            digest: Digest::of(&self.1),
+            size: self.1.len() as u64,
+            imports: Vec::new(),
+            requested_permissions: Vec::new(),
+            functions: Vec::new(),
+            left_out: Vec::new(),
+            grants: Vec::new(),
+            limits: Vec::new(),
+        })
+    }
+
+    fn publish(self: Box<Self>) -> Result<PluginInfo, RegisterError> {
+        let info = self.preview()?;
+        self.0.lock().unwrap().push(info.digest.clone());
+        Ok(info)
+    }
+}
+
 impl Script for ScriptedCalls {
     fn version(&self) -> String {
         format!("{}.0.0", self.version.load(Ordering::SeqCst))
@@ -218,8 +253,17 @@ impl Script for ScriptedCalls {
         function == "mail"
     }
 
-    fn registration_attempted(&self) {
+    fn build(&self, new: NewPlugin) -> BoxFuture<'_, Result<Box<dyn BuiltPlugin>, RegisterError>> {
         self.registered.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async move {
+            if self.never_builds.load(Ordering::SeqCst) {
+                return std::future::pending().await;
+            }
+            match self.takes_components.load(Ordering::SeqCst) {
+                true => Ok(Box::new(Built(self.published.clone(), new.component)) as Box<dyn BuiltPlugin>),
+                false => Err(RegisterError::Refused("this is a script".to_owned())),
+            }
+        })
     }
 
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Outcome, Failure>> {

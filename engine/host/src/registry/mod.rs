@@ -5,6 +5,7 @@
 
 mod description;
 mod plugin;
+mod registration;
 mod snapshot;
 mod uses;
 
@@ -13,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use heddle_kernel::{Digest, event::FunctionRef};
 use heddle_runtime::ports::{PluginInfo, RegisterError};
 
-pub(crate) use self::{plugin::Plugin, snapshot::Snapshot};
+pub(crate) use self::{plugin::Plugin, registration::Registration, snapshot::Snapshot};
 use crate::{
     lock::lock,
     policy::{CallLimits, Rules},
@@ -76,7 +77,7 @@ impl Registry {
             }
         }
         next.index_functions();
-        self.publish(next);
+        self.replace(next);
     }
 
     /// Whether the function's plugin is granted anything under its registered name.
@@ -102,53 +103,22 @@ impl Registry {
             .clone()
     }
 
-    /// Publishes a plugin, unless its digest is published already. With `renumbered` it gets a new version if
-    /// another component has its version.
-    pub(crate) fn add(
-        &self,
-        plugin: Plugin,
-        renumbered: bool,
-        replace_granted: bool,
-    ) -> Result<Arc<PluginInfo>, RegisterError> {
+    /// Publishes a component. If its digest is published already, publishes only what the registration changes.
+    pub(crate) fn publish(&self, registration: &Registration) -> Result<Arc<PluginInfo>, RegisterError> {
         let _writing = lock(&self.writing);
-        let current = self.snapshot();
-        if !plugin.hidden {
-            // The policy may have changed while the plugin was compiled.
-            current.admit(&plugin.info.name, &plugin.info.digest, replace_granted)?;
+        let (next, info) = registration.apply(&self.snapshot())?;
+        if let Some(next) = next {
+            self.replace(next);
         }
-        match current.by_digest.get(&plugin.info.digest) {
-            Some(known) if plugin.hidden || !known.hidden => Ok(known.info.clone()),
-            _ if renumbered && current.has_version(&plugin.info) => {
-                self.insert(&current, plugin.with_build_metadata())
-            }
-            _ => self.insert(&current, plugin),
-        }
-    }
-
-    /// What [`Self::add`] would publish.
-    ///
-    /// # Errors
-    /// Why it would refuse the plugin.
-    pub(crate) fn preview(&self, plugin: Plugin, renumbered: bool) -> Result<Arc<PluginInfo>, RegisterError> {
-        let current = self.snapshot();
-        let plugin = match renumbered && current.has_version(&plugin.info) {
-            true => plugin.with_build_metadata(),
-            false => plugin,
-        };
-        let info = plugin.info.clone();
-        current.with(Arc::new(plugin))?;
         Ok(info)
     }
 
-    /// The visible plugin with this digest, if it has this name.
-    pub(crate) fn visible(
-        &self,
-        digest: &Digest,
-        identity: impl FnOnce() -> Result<(Arc<str>, Arc<str>), RegisterError>,
-    ) -> Option<Result<Arc<PluginInfo>, RegisterError>> {
-        let current = self.snapshot();
-        let known = current.by_digest.get(digest).filter(|known| !known.hidden)?;
-        Some(identity().and_then(|(name, version)| known.check_name(&name, &version)))
+    /// The plugin that [`Self::publish`] would publish.
+    ///
+    /// # Errors
+    /// Why it would refuse the plugin.
+    pub(crate) fn preview(&self, registration: &Registration) -> Result<Arc<PluginInfo>, RegisterError> {
+        Ok(registration.apply(&self.snapshot())?.1)
     }
 
     /// Removes a plugin. Returns false if it was not registered.
@@ -165,55 +135,11 @@ impl Registry {
         }
         next.by_name.retain(|_, versions| !versions.is_empty());
         next.index_functions();
-        self.publish(next);
+        self.replace(next);
         true
     }
 
-    /// Registers a known digest again. A hidden plugin becomes visible, unless the new registration is hidden too;
-    /// with `renumbered` the plugin becomes the newest of its version. Returns none if the digest is unknown.
-    pub(crate) fn register_again(
-        &self,
-        digest: &Digest,
-        hidden: bool,
-        renumbered: bool,
-        identity: impl FnOnce() -> Result<(Arc<str>, Arc<str>), RegisterError>,
-    ) -> Option<Result<Arc<PluginInfo>, RegisterError>> {
-        let _writing = lock(&self.writing);
-        let current = self.snapshot();
-        let known = current.by_digest.get(digest)?;
-        if hidden {
-            return Some(Ok(known.info.clone()));
-        }
-        Some(identity().and_then(|(name, version)| {
-            let is_named_so = known.info.name == name;
-            match known.hidden {
-                true => {
-                    let mut shown = known.visible_as(name, version);
-                    if renumbered && current.has_version(&shown.info) {
-                        shown = shown.with_build_metadata();
-                    }
-                    self.insert(&current, shown)
-                }
-                // Registering an earlier build again makes it the newest one.
-                false if renumbered && is_named_so => self.insert(&current, (**known).clone()),
-                false => known.check_name(&name, &version),
-            }
-        }))
-    }
-
-    fn insert(&self, current: &Snapshot, mut plugin: Plugin) -> Result<Arc<PluginInfo>, RegisterError> {
-        plugin.order = current.registered;
-        // The rules may have changed while the plugin was compiled.
-        let rules = current
-            .rules_for(&plugin.info.name)
-            .for_component(&plugin.info.digest);
-        let plugin = plugin.with_rules(rules);
-        let info = plugin.info.clone();
-        self.publish(current.with(Arc::new(plugin))?);
-        Ok(info)
-    }
-
-    fn publish(&self, next: Snapshot) {
+    fn replace(&self, next: Snapshot) {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
     }
 }

@@ -65,8 +65,14 @@ impl Plugin {
         }
     }
 
-    /// The same plugin, visible under this name and version.
-    pub(super) fn visible_as(&self, name: Arc<str>, version: Arc<str>) -> Self {
+    /// The same plugin, to be registered again: visible under this name and version, or hidden if there is none.
+    pub(crate) fn again(&self, identity: Option<(Arc<str>, Arc<str>)>) -> Self {
+        let Some((name, version)) = identity else {
+            return Self {
+                hidden: true,
+                ..self.clone()
+            };
+        };
         Self {
             version: version_of(&version).unwrap_or(Version::new(0, 0, 0)),
             info: Arc::new(PluginInfo {

@@ -65,6 +65,15 @@ impl Snapshot {
         rules.unwrap_or_else(|| Rules::none(name.clone(), self.own.clone()))
     }
 
+    /// A plugin that is registered now, with the rules of its name at this moment.
+    pub(super) fn newest(&self, mut plugin: Plugin) -> Plugin {
+        plugin.order = self.registered;
+        let rules = self
+            .rules_for(&plugin.info.name)
+            .for_component(&plugin.info.digest);
+        plugin.with_rules(rules)
+    }
+
     pub(super) fn with(&self, plugin: Arc<Plugin>) -> Result<Self, RegisterError> {
         let mut next = self.clone();
         next.registered += 1;

@@ -11,10 +11,14 @@ use heddle_kernel::{
 
 /// The functions that graphs and clients call.
 pub trait Functions: Send + Sync + 'static {
-    /// Registers a component: compiles it, calls its `describe`, checks the description, and only then makes the
-    /// component visible. A reference without a version finds the newest version. A `hidden` component can be called by
-    /// its digest; it is not listed, and no name finds it.
-    fn register(&self, plugin: NewPlugin) -> BoxFuture<'_, Result<PluginInfo, RegisterError>>;
+    /// Compiles a component, calls its `describe` and checks the description. The component is not visible until
+    /// [`BuiltPlugin::publish`] is called.
+    fn build(&self, plugin: NewPlugin) -> BoxFuture<'_, Result<Box<dyn BuiltPlugin>, RegisterError>>;
+    /// Builds and publishes a component. A reference without a version finds the newest version. A `hidden` component can
+    /// be called by its digest; it is not listed, and no name finds it.
+    fn register(&self, plugin: NewPlugin) -> BoxFuture<'_, Result<PluginInfo, RegisterError>> {
+        Box::pin(async move { self.build(plugin).await?.publish() })
+    }
     /// Does everything that a registration does except making the component visible, and returns the description, with
     /// the grants of its name.
     fn inspect(&self, plugin: NewPlugin) -> BoxFuture<'_, Result<PluginInfo, RegisterError>>;
@@ -60,6 +64,21 @@ pub trait Functions: Send + Sync + 'static {
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Answer, Failure>>;
     /// Calls a tool with an input, which is checked against the tool's schema first.
     fn call_tool(&self, call: ToolCall) -> BoxFuture<'_, Result<Json, Failure>>;
+}
+
+/// A component that was built and can be published. Dropping it cancels the registration.
+pub trait BuiltPlugin: Send + Sync {
+    /// The plugin that [`BuiltPlugin::publish`] would make visible.
+    ///
+    /// # Errors
+    /// Why the registration would be refused.
+    fn preview(&self) -> Result<PluginInfo, RegisterError>;
+    /// Makes the component visible. If no other registration, removal or change of a policy has happened since a
+    /// successful preview, the registration is the previewed one.
+    ///
+    /// # Errors
+    /// Why the registration was refused.
+    fn publish(self: Box<Self>) -> Result<PluginInfo, RegisterError>;
 }
 
 /// The policy of the plugins with one name.

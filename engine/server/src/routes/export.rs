@@ -89,12 +89,7 @@ pub(crate) async fn import(
     QueryParams(params): QueryParams<ImportParams>,
     RunExport { text, permit }: RunExport,
 ) -> Result<Response, Problem> {
-    let imported = match params.names {
-        true => app.engine.import_with_names(text).await,
-        false => app.engine.import(text).await,
-    };
-    drop(permit);
-    let id = imported?;
+    let id = app.engine.import_keeping(permit, text, params.names).await?;
     let location = [(header::LOCATION, format!("/v1/runs/{id}"))];
     let run = run_response(&app, id).await?;
     Ok((StatusCode::CREATED, location, run).into_response())

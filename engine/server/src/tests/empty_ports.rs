@@ -153,7 +153,7 @@ impl Store for EmptyPorts {
 }
 
 impl Functions for EmptyPorts {
-    fn register(&self, _: NewPlugin) -> BoxFuture<'_, Result<PluginInfo, RegisterError>> {
+    fn build(&self, _: NewPlugin) -> BoxFuture<'_, Result<Box<dyn BuiltPlugin>, RegisterError>> {
         now(Err(RegisterError::Refused("this is not a component".to_owned())))
     }
     fn inspect(&self, plugin: NewPlugin) -> BoxFuture<'_, Result<PluginInfo, RegisterError>> {
