@@ -25,7 +25,7 @@ pub struct Settings {
     pub max_runs_in_flight: usize,
     /// The maximum number of queued runs. Further starts are refused. Default: 100,000.
     pub max_queued: usize,
-    /// The maximum size in bytes of the start events of all queued runs that were queued since the engine started.
+    /// The maximum size in bytes of the start events of all queued runs.
     /// Further starts are refused. Default: 4 GiB.
     pub max_queued_bytes: u64,
     /// How long active calls of a cancelled run may take to finish, if the request sets no other time. Default: 5 s.

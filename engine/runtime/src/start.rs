@@ -180,13 +180,13 @@ impl Engine {
         let live = Arc::new(LiveRun::new(run, 0, &[], &core.memory));
         let ack = EnqueueWhenDurable {
             admission: core.admission.clone(),
-            bytes,
             live: live.clone(),
             queued: QueuedRun {
                 run: id,
                 priority: row.priority,
                 group: row.group.clone(),
                 group_limit: row.group_limit,
+                bytes,
             },
         };
         core.ports.store.append(Append {

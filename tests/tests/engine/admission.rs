@@ -342,3 +342,40 @@ async fn a_flood_of_starts_loses_nothing_and_passes_no_limit() {
     let finished = heddle_runtime::ports::RunFilter::of_status(Status::Finished);
     assert_eq!(engine.runs(finished, None, RUNS + 1).await.unwrap().len(), RUNS);
 }
+
+#[tokio::test]
+async fn queued_runs_count_their_bytes_after_a_restart_as_well() {
+    let limited = Settings {
+        max_queued_bytes: 3_000,
+        ..settings(1, 10)
+    };
+    let (journal, functions, engine) = world(limited).await;
+    let graph = line(&engine, &["gate"]).await;
+    let state = format!("{{\"text\": \"{}\"}}", "x".repeat(1_000));
+    start(&engine, &graph, "{}", 0).await;
+    functions.at_gate(1).await;
+    for _ in 0..2 {
+        start(&engine, &graph, &state, 0).await;
+    }
+    let refused = async |engine: &Engine| {
+        let start = Start::of(&graph, Object::parse(&state).unwrap());
+        matches!(
+            engine.start_run(start).await,
+            Err(StartError::BusyBytes { limit: 3_000, .. })
+        )
+    };
+    assert!(refused(&engine).await);
+
+    let left = Arc::new(journal.after_crash());
+    let functions = Arc::new(Scripted::default());
+    let engine = crate::script::engine(&left, &functions, limited);
+    engine.recover().await.unwrap();
+    functions.at_gate(1).await;
+    assert_eq!(stats(&engine), (1, 2));
+    assert!(refused(&engine).await, "the queued runs of before do not count");
+    // A run that leaves the queue makes room.
+    functions.gate.add_permits(1);
+    functions.at_gate(1).await;
+    until("one run is queued", || stats(&engine) == (1, 1)).await;
+    assert!(!refused(&engine).await);
+}

@@ -104,11 +104,10 @@ impl Admission {
                 queue.groups.entry(group).or_default().started += started;
             }
             for run in queued {
-                queue.queued += 1;
                 if let (Some(group), Some(limit)) = (&run.group, run.group_limit) {
                     queue.set_group_limit(group, limit);
                 }
-                queue.enqueue(run);
+                queue.enqueue_unreserved(run);
             }
         });
     }
@@ -158,6 +157,7 @@ impl Admission {
                         priority: slot.priority,
                         group: slot.group.clone(),
                         group_limit: None,
+                        bytes: 0,
                     });
                 }
                 if std::mem::take(&mut slot.is_counted)
@@ -217,22 +217,19 @@ pub(crate) struct EnqueueWhenDurable {
     pub(crate) admission: Arc<Admission>,
     pub(crate) live: Arc<LiveRun>,
     pub(crate) queued: QueuedRun,
-    /// The size in bytes of the run's start event.
-    pub(crate) bytes: u64,
 }
 
 impl Ack for EnqueueWhenDurable {
     fn durable(&self, seq: u64) {
         let queued = self.queued.clone();
-        self.admission
-            .change(|queue| queue.enqueue_reserved(queued, self.bytes));
+        self.admission.change(|queue| queue.enqueue(queued));
         self.live.durable(seq);
     }
 
     fn failed(&self, error: AppendError) {
-        let group = self.queued.group.as_ref();
+        let QueuedRun { group, bytes, .. } = &self.queued;
         self.admission
-            .change(|queue| queue.cancel_reservation(group, self.bytes));
+            .change(|queue| queue.cancel_reservation(group.as_ref(), *bytes));
         self.live.failed(error);
     }
 }

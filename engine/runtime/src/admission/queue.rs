@@ -62,7 +62,7 @@ pub(super) struct AdmissionQueue {
     pub(super) in_flight: usize,
     /// The number of queued runs, including reserved entries.
     pub(super) queued: usize,
-    /// The bytes of the start events of the runs that were queued since the engine started, including reserved entries.
+    /// The bytes of the start events of the queued runs, including reserved entries.
     pub(super) queued_bytes: u64,
     /// These bytes for each run in the queue.
     sizes: HashMap<RunId, u64>,
@@ -129,14 +129,16 @@ impl AdmissionQueue {
         self.queued < self.max_queued && self.queued_bytes.saturating_add(bytes) > self.max_queued_bytes
     }
 
-    /// Puts a new run into the queue, for which an entry of `bytes` is reserved.
-    pub(super) fn enqueue_reserved(&mut self, run: QueuedRun, bytes: u64) {
-        self.sizes.insert(run.run, bytes);
+    /// Puts a run into the queue for which no entry is reserved.
+    pub(super) fn enqueue_unreserved(&mut self, run: QueuedRun) {
+        self.queued += 1;
+        self.queued_bytes = self.queued_bytes.saturating_add(run.bytes);
         self.enqueue(run);
     }
 
-    /// Puts a run into the queue, which counts it already.
+    /// Puts a run into the queue for which an entry is reserved.
     pub(super) fn enqueue(&mut self, run: QueuedRun) {
+        self.sizes.insert(run.run, run.bytes);
         let order = (Reverse(run.priority), run.run);
         match run.group {
             None => {
@@ -187,6 +189,7 @@ impl AdmissionQueue {
             priority: *priority,
             group: group.clone(),
             group_limit: group.as_ref().and_then(|name| self.groups.get(name)?.limit),
+            bytes: self.sizes.get(run).copied().unwrap_or_default(),
         };
         self.in_flight += 1;
         if let Some(group) = run.group.as_ref().and_then(|name| self.groups.get_mut(name)) {
@@ -219,8 +222,7 @@ impl AdmissionQueue {
     /// Frees the slot of a run that was taken from the queue, and queues the run again.
     pub(super) fn requeue(&mut self, run: QueuedRun) {
         self.free(&run);
-        self.queued += 1;
-        self.enqueue(run);
+        self.enqueue_unreserved(run);
     }
 
     /// Frees the slot of a run that was taken from the queue.
@@ -313,12 +315,12 @@ mod tests {
 
     /// Adds a run that the store lists as queued, as at a start of the engine.
     fn enqueue_stored(queue: &mut AdmissionQueue, n: u128, group: Option<&str>) {
-        queue.queued += 1;
-        queue.enqueue(QueuedRun {
+        queue.enqueue_unreserved(QueuedRun {
             run: run(n),
             priority: 0,
             group: group.map(Arc::from),
             group_limit: None,
+            bytes: 0,
         });
     }
 
@@ -343,6 +345,7 @@ mod tests {
                 priority,
                 group: group.map(|group| group.name.clone()),
                 group_limit: None,
+                bytes: 0,
             });
         }
         entry
@@ -417,8 +420,9 @@ mod tests {
                 priority: 0,
                 group: None,
                 group_limit: None,
+                bytes: 50,
             };
-            queue.enqueue_reserved(queued, 50);
+            queue.enqueue(queued);
         }
         assert_eq!(queue.admit(0, None, 1, true), None);
         assert!(queue.is_full_of_bytes(1) && !queue.is_full_of_bytes(0));
@@ -433,7 +437,19 @@ mod tests {
             priority: 0,
             group: None,
             group_limit: None,
+            bytes: 50,
         });
+        assert_eq!(take_all(&mut queue), [2]);
+        assert_eq!(queue.queued_bytes, 0);
+        // A run that is queued again counts again.
+        queue.requeue(QueuedRun {
+            run: run(2),
+            priority: 0,
+            group: None,
+            group_limit: None,
+            bytes: 50,
+        });
+        assert_eq!(queue.queued_bytes, 50);
         assert_eq!(take_all(&mut queue), [2]);
         assert_eq!(queue.queued_bytes, 0);
         // A start event above the limit is queued alone.
@@ -474,6 +490,7 @@ mod tests {
             priority: 0,
             group: Some("a".into()),
             group_limit: None,
+            bytes: 0,
         });
         admit(&mut queue, 4, 8, Some(&a));
         assert_eq!(queue.queued, 2);

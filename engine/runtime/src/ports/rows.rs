@@ -125,6 +125,8 @@ pub struct QueuedRun {
     pub group: Option<Arc<str>>,
     /// As in [`NewRun`]. `None` for a run that was stored before limits were recorded.
     pub group_limit: Option<u32>,
+    /// The approximate size of the run's start event in bytes.
+    pub bytes: u64,
 }
 
 /// For each group, the number of its runs that have started and not ended.

@@ -258,14 +258,15 @@ impl Journal for MemoryJournal {
 
     fn queued(&self) -> BoxFuture<'_, Result<Vec<QueuedRun>, StoreError>> {
         self.read(|tables| {
-            let rows = tables.runs.values().map(|run| &run.row);
-            let queued = rows.filter(|row| row.status == Status::Queued);
+            let queued = tables.runs.values();
+            let queued = queued.filter(|run| run.row.status == Status::Queued);
             let mut queued: Vec<_> = queued
-                .map(|row| QueuedRun {
-                    run: row.id,
-                    priority: row.priority,
-                    group: row.group.clone(),
+                .map(|run| QueuedRun {
+                    run: run.row.id,
+                    priority: run.row.priority,
+                    group: run.row.group.clone(),
                     group_limit: None,
+                    bytes: run.events.first().map_or(0, |event| event.len() as u64),
                 })
                 .collect();
             // A stable sort: runs of the same priority stay in the order of their ids.

@@ -38,7 +38,9 @@ const UNFINISHED: &str = "SELECT id FROM runs
     WHERE origin_kind IN ('api', 'schedule', 'fork', 'import') AND status = 'running' ORDER BY id";
 const DUE: &str = "SELECT id FROM runs WHERE wake_at <= ?1 ORDER BY wake_at, id LIMIT ?2";
 const NEXT_DUE: &str = "SELECT wake_at FROM runs WHERE wake_at IS NOT NULL ORDER BY wake_at LIMIT 1";
-const QUEUED: &str = "SELECT id, priority, grp FROM runs
+// The length of a body is read without the body.
+const QUEUED: &str = "SELECT id, priority, grp,
+        (SELECT length(body) FROM events WHERE run = runs.id ORDER BY first_seq LIMIT 1) FROM runs
     WHERE origin_kind IN ('api', 'schedule', 'fork', 'import') AND status = 'queued'
     ORDER BY priority DESC, id";
 const GROUPS: &str = "SELECT grp, count(*) FROM runs
@@ -201,6 +203,7 @@ pub(super) fn queued(connection: &Connection) -> Result<Vec<QueuedRun>, StoreErr
             priority: row.get(1)?,
             group: row.get(2)?,
             group_limit: None,
+            bytes: row.get::<_, Option<i64>>(3)?.unwrap_or_default().unsigned_abs(),
         })
     })
 }
@@ -549,7 +552,12 @@ mod tests {
                 found[0],
                 "SEARCH runs USING INDEX runs_by_kind (origin_kind=? AND status=?)"
             );
-            assert_eq!(found[1..], ["USE TEMP B-TREE FOR ORDER BY"]);
+            let size = [
+                "CORRELATED SCALAR SUBQUERY 1",
+                "SEARCH events USING INDEX events_of_run (run=?)",
+            ];
+            let size = if sql == QUEUED { &size[..] } else { &[] };
+            assert_eq!(found[1..], [size, &["USE TEMP B-TREE FOR ORDER BY"]].concat());
             let all = OriginKind::ALL
                 .map(|kind| format!("'{}'", kind.as_str()))
                 .join(", ");

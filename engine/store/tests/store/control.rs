@@ -45,7 +45,9 @@ async fn a_queued_run_waits_for_its_turn_and_begins(mut world: impl World) {
         priority: 3,
         group: Some("g".into()),
         group_limit: None,
+        bytes: journal.queued().await.unwrap()[0].bytes,
     };
+    assert!((20..1_000).contains(&expected.bytes), "{}", expected.bytes);
     assert_eq!(journal.queued().await.unwrap(), [expected]);
     assert_eq!(status_of(&*journal, writer.run).await, Status::Queued);
     assert_eq!(journal.unfinished().await.unwrap(), []);

@@ -303,6 +303,7 @@ async fn result(journal: &SqliteJournal) -> String {
             priority,
             group,
             group_limit,
+            bytes: _,
         } = queued;
         let limit = group_limit.map_or_else(String::new, |limit| format!(", group_limit: {limit}"));
         format!("QueuedRun {{ run: {run:?}, priority: {priority}, group: {group:?}{limit} }}")
