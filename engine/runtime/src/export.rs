@@ -31,7 +31,7 @@ use crate::{
 
 /// How many events are read at once.
 const PAGE_LEN: usize = 1_000;
-/// How far the times in an export may be ahead of this machine's clock, in milliseconds.
+/// How far the times in an export may be ahead of this machine's clock, or before the run's start, in milliseconds.
 const MAX_AHEAD_MS: i64 = 5 * 60 * 1_000;
 /// The message for a time that is further ahead.
 const AHEAD: &str =
@@ -297,10 +297,7 @@ impl Import {
         let mut replay = Replay::open(export)?;
         let (mut events, mut snapshot_policy, mut bytes) = (Vec::new(), SnapshotPolicy::default(), 0_u64);
         while let Some(event) = replay.read()? {
-            if event.at.0 > now.0.saturating_add(MAX_AHEAD_MS) {
-                let message = format!("event {} is of {}, {AHEAD}", event.seq, event.at);
-                return Err(replay.malformed(message));
-            }
+            check_time(&event, replay.run.as_ref(), now).map_err(|message| replay.malformed(message))?;
             replay.fold(&event)?;
             if let Some(run) = &mut replay.run {
                 settings.limit(run);
@@ -362,6 +359,22 @@ impl Import {
             disposition,
             snapshot,
         })
+    }
+}
+
+/// Checks the time of an event. The clock of the exporting machine may have been set back slightly during the run.
+fn check_time(event: &EventRecord, run: Option<&Run>, now: Timestamp) -> Result<(), String> {
+    let EventRecord { seq, at, .. } = event;
+    if at.0 > now.0.saturating_add(MAX_AHEAD_MS) {
+        return Err(format!("/at: event {seq} is of {at}, {AHEAD}"));
+    }
+    match run {
+        Some(run) if at.0 < run.started_at.0.saturating_sub(MAX_AHEAD_MS) => Err(format!(
+            "/at: event {seq} is of {at}, and the run began at {}: no event is more than 5 minutes before that \
+             (import_ahead)",
+            run.started_at
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -309,7 +309,7 @@ async fn an_import_assigns_graph_names_only_on_request() {
 }
 
 #[tokio::test]
-async fn an_import_with_times_before_its_id_is_refused() {
+async fn an_import_with_times_that_do_not_fit_is_refused() {
     let (_, _, here) = fresh();
     let graph = line(&here, &["a"]).await;
     let run = start(&here, &graph, "{}").await;
@@ -344,6 +344,24 @@ async fn an_import_with_times_before_its_id_is_refused() {
             Err(ImportError::Malformed { message, .. }) => assert!(message.contains(expected), "{message}"),
             other => panic!("{expected}: {other:?}"),
         }
+    }
+    // The last event is before the first one.
+    let last = text.trim_end().lines().count();
+    let (before, end) = text.rsplit_once("\"at\":").unwrap();
+    let early = format!(
+        "{before}\"at\":{}{}",
+        began - 600_000,
+        &end[began.to_string().len()..]
+    );
+    match there.import(early.as_bytes()).await {
+        Err(ImportError::Malformed { line, message }) => {
+            assert_eq!(line, last);
+            assert!(
+                message.starts_with("/at: event ") && message.contains("(import_ahead)"),
+                "{message}"
+            );
+        }
+        other => panic!("{other:?}"),
     }
     let filter = RunFilter::default();
     assert!(journal.runs(filter, None, 10).await.unwrap().is_empty());
