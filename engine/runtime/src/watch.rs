@@ -10,6 +10,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use heddle_kernel::{EventRecord, RunId};
 use tokio::sync::{
+    Notify,
     broadcast::{
         self,
         error::{RecvError, TryRecvError},
@@ -47,6 +48,8 @@ pub struct Watch {
     pages: Arc<PageBudget>,
     /// Held while events of a page are in `read`.
     page: Option<PagePermit>,
+    /// Closes the watcher's connection if it holds a page for too long.
+    close: Option<Arc<Notify>>,
     /// The number of the run's last event, if the run has ended.
     last: Option<u64>,
     is_over: bool,
@@ -103,9 +106,20 @@ impl Watch {
             read: VecDeque::new(),
             pages,
             page: None,
+            close: None,
             last: None,
             is_over: false,
             live,
+        }
+    }
+
+    /// The same watch. `close` is notified if its client reads so slowly that other watchers wait for it; the caller then
+    /// drops the watch.
+    #[must_use]
+    pub fn closed_by(self, close: Arc<Notify>) -> Self {
+        Self {
+            close: Some(close),
+            ..self
         }
     }
 
@@ -121,7 +135,8 @@ impl Watch {
     async fn read_page(&mut self) -> Result<(), StoreError> {
         self.page = None;
         let (journal, run, after) = (&self.journal, self.run, self.after);
-        let read = self.pages.read(|len| journal.events(run, after, len));
+        let close = self.close.as_ref();
+        let read = self.pages.read(close, |len| journal.events(run, after, len));
         let (events, page) = read.await?;
         (self.read, self.page) = (events.into(), Some(page));
         Ok(())

@@ -16,7 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     app::App,
-    connections::shutdown::ShutdownListener,
+    connections::{active_request::ActiveRequest, shutdown::ShutdownListener},
     response::problem::{Problem, ProblemKind, no_such_run},
     view::{
         chunk::{ChunkView, MissedView},
@@ -33,11 +33,15 @@ pub(crate) async fn respond(
     run: RunId,
     after: Option<u64>,
     headers: &HeaderMap,
+    active: Option<&ActiveRequest>,
 ) -> Result<Response, Problem> {
     let seen = last_event_id(headers)?;
     let after = seen.or(after).unwrap_or_default();
     let watch = app.engine.watch(run, after).await?;
-    let watch = watch.ok_or_else(|| no_such_run(run))?;
+    let mut watch = watch.ok_or_else(|| no_such_run(run))?;
+    if let Some(active) = active {
+        watch = watch.closed_by(active.close_signal());
+    }
     if let Some(seen) = seen {
         let row = app.engine.row(run).await?;
         if row.is_some_and(|row| row.status.is_over() && seen >= row.last_seq) {

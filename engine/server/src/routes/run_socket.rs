@@ -4,7 +4,7 @@
 //! run is over and all events were sent, 1011 the store failed, 1012 the server is stopping (connect again with
 //! `?after=`), 4400 the path or query is invalid, 4404 there is no such run.
 
-use std::{pin::pin, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     extract::{
@@ -13,12 +13,10 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use futures_util::{
-    FutureExt, Sink, SinkExt, Stream, StreamExt,
-    future::{Either, select},
-};
+use futures_util::{FutureExt, Sink, SinkExt, Stream, StreamExt};
 use heddle_runtime::{Watch, WatchItem};
 use serde::Deserialize;
+use tokio::sync::Notify;
 
 use crate::{
     app::App,
@@ -112,12 +110,22 @@ async fn serve(
     shutdown: ShutdownListener,
 ) {
     let (mut sink, mut source) = socket.split();
+    let too_slow = Arc::new(Notify::new());
     let close_frame = {
         let reader = pin!(wait_for_close(&mut source));
-        let writer = pin!(send_events(&mut sink, app, path, query, shutdown));
-        match select(writer, reader).await {
-            Either::Left((frame, _)) => frame,
-            Either::Right(((), _)) => None,
+        let writer = pin!(send_events(
+            &mut sink,
+            app,
+            path,
+            query,
+            shutdown,
+            too_slow.clone()
+        ));
+        tokio::select! {
+            frame = writer => frame,
+            () = reader => None,
+            // The client does not read, so it would not get a close frame either.
+            () = too_slow.notified() => return,
         }
     };
     let handshake = async {
@@ -150,6 +158,7 @@ async fn send_events(
     path: Result<PathParams<String>, Problem>,
     query: Result<QueryParams<SocketParams>, Problem>,
     mut shutdown: ShutdownListener,
+    too_slow: Arc<Notify>,
 ) -> Option<CloseFrame> {
     let run = match path.and_then(|PathParams(text)| run_id(&text)) {
         Ok(run) => run,
@@ -160,7 +169,7 @@ async fn send_events(
         Err(problem) => return close(INVALID_REQUEST, problem.detail()),
     };
     let mut watch = match app.engine.watch(run, after).await {
-        Ok(Some(watch)) => watch,
+        Ok(Some(watch)) => watch.closed_by(too_slow),
         Ok(None) => return close(NO_SUCH_RUN, &format!("there is no run {run}")),
         Err(error) => {
             tracing::error!(%run, %error, "a run could not be watched");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::{
+    Extension,
     extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -16,6 +17,7 @@ use utoipa::ToSchema;
 use super::{event_stream, graphs};
 use crate::{
     app::App,
+    connections::active_request::ActiveRequest,
     request::{
         body::parse_state,
         idempotency::{self, IdempotencyKey, KeyedJson},
@@ -283,11 +285,19 @@ pub(crate) async fn events(
     RunPath(id): RunPath,
     QueryParams(params): QueryParams<EventParams>,
     headers: HeaderMap,
+    active: Option<Extension<ActiveRequest>>,
 ) -> Result<Response, Problem> {
     // Pages ignore the header, but an invalid one is refused for them, too.
     event_stream::last_event_id(&headers)?;
     if accepts_stream(&headers) {
-        return event_stream::respond(app, id, params.after, &headers).await;
+        return event_stream::respond(
+            app,
+            id,
+            params.after,
+            &headers,
+            active.as_ref().map(|Extension(active)| active),
+        )
+        .await;
     }
     let limit = item_count("limit", params.limit, DEFAULT_EVENTS, MAX_EVENTS)?;
     let after = params.after.unwrap_or_default();
