@@ -4,14 +4,18 @@
 //! A run's state can take 16 MiB, and a response is in memory until its client has read it. If the budget is used up,
 //! the request is refused with `Retry-After`, because a waiting response would need the same memory.
 
-use std::sync::Arc;
+use std::{error::Error, sync::Arc, time::Duration};
 
 use axum::{
+    BoxError,
     body::Body,
     http::header,
     response::{IntoResponse, Response},
 };
-use futures_util::stream;
+use futures_util::{
+    Stream, TryStreamExt,
+    stream::{self, BoxStream},
+};
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -24,6 +28,10 @@ use crate::{
 const SMALL_BYTES: usize = 64 << 10;
 /// The number of large texts that are serialized concurrently.
 const SERIALIZED_AT_ONCE: usize = 2;
+/// The number of pieces of long responses that are read concurrently.
+const PIECES_AT_ONCE: usize = 4;
+/// How long a piece waits for clients that have not read theirs.
+const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The unit of the budget, in bytes.
 const UNIT: usize = 1 << 10;
 
@@ -32,6 +40,7 @@ const UNIT: usize = 1 << 10;
 pub(crate) struct ResponseBudget {
     reads: Arc<Semaphore>,
     serializations: Arc<Semaphore>,
+    pieces: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     limit: usize,
 }
@@ -41,6 +50,7 @@ impl ResponseBudget {
         Self {
             reads: Arc::new(Semaphore::new(reads_at_once.clamp(1, Semaphore::MAX_PERMITS))),
             serializations: Arc::new(Semaphore::new(SERIALIZED_AT_ONCE)),
+            pieces: Arc::new(Semaphore::new(PIECES_AT_ONCE)),
             bytes: Arc::new(Semaphore::new((limit / UNIT).clamp(1, Semaphore::MAX_PERMITS))),
             limit,
         }
@@ -77,10 +87,7 @@ impl ResponseBudget {
         if text.len() <= SMALL_BYTES {
             return Ok((headers, text).into_response());
         }
-        let units = u32::try_from(text.len().div_ceil(UNIT)).unwrap_or(u32::MAX);
-        // A response larger than the whole budget uses all of it.
-        let units = units.min(u32::try_from((self.limit / UNIT).max(1)).unwrap_or(u32::MAX));
-        let Ok(permit) = self.bytes.clone().try_acquire_many_owned(units) else {
+        let Ok(permit) = self.bytes.clone().try_acquire_many_owned(self.units(text.len())) else {
             let detail = format!(
                 "the response takes {} bytes, and large responses that clients have not read yet use most of their \
                  limit of {} (max_answer_bytes): try again later",
@@ -101,6 +108,62 @@ impl ResponseBudget {
             (header::CONTENT_LENGTH, len.to_string()),
         ];
         Ok((headers, Body::from_stream(pieces)).into_response())
+    }
+
+    /// The pieces of a long response, which are read as fast as the client reads. A large piece counts until the client has
+    /// read it. If there is no room for a piece, the stream ends with an error, which closes the connection.
+    pub(crate) fn pieces<E: Error + Send + Sync + 'static>(
+        &self,
+        pieces: BoxStream<'static, Result<Vec<u8>, E>>,
+    ) -> impl Stream<Item = Result<Vec<u8>, BoxError>> + Send + 'static {
+        let state = (self.clone(), pieces, None::<LargePiece>);
+        stream::try_unfold(state, |(all, mut pieces, mut large)| async move {
+            loop {
+                if let Some(part) = large.as_mut().and_then(LargePiece::next) {
+                    return Ok(Some((part, (all, pieces, large))));
+                }
+                drop(large.take());
+                let reading = all.pieces.clone().acquire_owned().await;
+                let _reading = reading.expect("this semaphore is never closed");
+                let Some(text) = pieces.try_next().await? else {
+                    return Ok(None);
+                };
+                if text.len() <= SMALL_BYTES {
+                    return Ok(Some((text, (all, pieces, None))));
+                }
+                let permit = all.bytes.clone().acquire_many_owned(all.units(text.len()));
+                let Ok(permit) = tokio::time::timeout(PIECE_TIMEOUT, permit).await else {
+                    return Err(format!("clients read too slowly (max_answer_bytes: {})", all.limit).into());
+                };
+                large = Some(LargePiece {
+                    text,
+                    at: 0,
+                    _permit: permit.expect("this semaphore is never closed"),
+                });
+            }
+        })
+    }
+
+    /// The share of a text. A text larger than the whole budget uses all of it.
+    fn units(&self, len: usize) -> u32 {
+        let most = (self.limit / UNIT).max(1);
+        u32::try_from(len.div_ceil(UNIT).min(most)).unwrap_or(u32::MAX)
+    }
+}
+
+/// A piece of a response that is sent in smaller parts.
+struct LargePiece {
+    text: Vec<u8>,
+    at: usize,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl LargePiece {
+    fn next(&mut self) -> Option<Vec<u8>> {
+        let rest = self.text.get(self.at..).filter(|rest| !rest.is_empty())?;
+        let part = rest[..rest.len().min(SMALL_BYTES)].to_vec();
+        self.at += part.len();
+        Some(part)
     }
 }
 
@@ -135,6 +198,32 @@ mod tests {
             .expect("a response larger than the budget is sent alone");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn the_pieces_of_long_responses_share_the_budget() {
+        let all = ResponseBudget::new(1, 1 << 20);
+        let long = |sizes: &'static [usize]| {
+            let pieces = sizes
+                .iter()
+                .map(|size| Ok::<_, std::fmt::Error>(vec![b'x'; *size]));
+            Box::pin(all.pieces(stream::iter(pieces).boxed()))
+        };
+        let mut slow = long(&[600 << 10, 10]);
+        assert_eq!(slow.next().await.unwrap().unwrap().len(), SMALL_BYTES);
+        // Small pieces need no room.
+        let mut other = long(&[10, 600 << 10]);
+        assert_eq!(other.next().await.unwrap().unwrap().len(), 10);
+        let refused = other.next().await.unwrap().unwrap_err();
+        assert!(
+            refused.to_string().contains("(max_answer_bytes: 1048576)"),
+            "{refused}"
+        );
+        let rest: Vec<_> = slow.by_ref().collect().await;
+        let rest: usize = rest.into_iter().map(|part| part.unwrap().len()).sum();
+        assert_eq!(rest, (600 << 10) - SMALL_BYTES + 10);
+        let mut next = long(&[5 << 20]);
+        assert_eq!(next.next().await.unwrap().unwrap().len(), SMALL_BYTES);
+    }
+
     #[tokio::test]
     async fn large_texts_are_limited_and_small_ones_do_not_wait() {
         let all = ResponseBudget::new(1, 1 << 20);
@@ -159,7 +248,7 @@ mod tests {
             for _ in 0..SERIALIZED_AT_ONCE {
                 begun.recv().expect("a text is begun");
             }
-            let early = begun.recv_timeout(std::time::Duration::from_millis(100));
+            let early = begun.recv_timeout(Duration::from_millis(100));
             (begun, early.is_ok())
         });
         let (_begun, early) = begun.await.unwrap();

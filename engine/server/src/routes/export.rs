@@ -43,7 +43,11 @@ pub(crate) async fn export(
         true => BYTES,
         false => NDJSON,
     };
-    let export = app.engine.export(id).await?.ok_or_else(|| no_such_run(id))?;
+    let export = {
+        // Reads all events of the run, in order to find its graphs.
+        let _permit = app.responses.read_permit().await;
+        app.engine.export(id).await?.ok_or_else(|| no_such_run(id))?
+    };
     let headers = [
         (header::CONTENT_TYPE, kind.to_owned()),
         (
@@ -52,7 +56,8 @@ pub(crate) async fn export(
         ),
     ];
     // If a part cannot be read, the connection is closed, so that the client sees an incomplete response.
-    Ok((headers, Body::from_stream(export.pieces())))
+    let pieces = app.responses.pieces(export.pieces());
+    Ok((headers, Body::from_stream(pieces)))
 }
 
 /// The parameters of an import.
@@ -70,8 +75,8 @@ pub(crate) struct ImportParams {
 /// Import a run
 ///
 /// Validates an export by replaying its events, and stores the run with its original id. A run that is not over is imported
-/// as paused: resume it to continue. Exports with times more than 5 minutes in the future, or with a run id that does not
-/// match the start time, are refused.
+/// as paused: resume it to continue. Exports with times more than 5 minutes in the future or before the start, or with a run
+/// id that does not match the start time, are refused.
 #[utoipa::path(
     post, path = "/v1/runs:import", tag = "Export and import", operation_id = "import_run",
     params(ImportParams),
