@@ -23,6 +23,7 @@ pub(crate) struct InstanceSize {
     pub(crate) memory_bytes: u64,
     pub(crate) tables: u64,
     pub(crate) table_elements: u64,
+    pub(crate) lowered_types: u64,
 }
 
 impl InstanceSize {
@@ -34,6 +35,7 @@ impl InstanceSize {
             memory_bytes: combine(self.memory_bytes, other.memory_bytes),
             tables: combine(self.tables, other.tables),
             table_elements: combine(self.table_elements, other.table_elements),
+            lowered_types: combine(self.lowered_types, other.lowered_types),
         }
     }
 
@@ -49,6 +51,7 @@ impl InstanceSize {
             (&limits::MEMORY_BYTES, self.memory_bytes),
             (&limits::TABLES, self.tables),
             (&limits::TABLE_ELEMENTS, self.table_elements),
+            (&limits::LOWERED_TYPES, self.lowered_types),
         ];
         counts
             .into_iter()
@@ -150,6 +153,18 @@ impl Instances {
                 }
             }
         }
+    }
+
+    /// Counts a lowered function whose type has this size: the compiler makes code for each value of the type.
+    pub(crate) fn lowered_function(&mut self, lowered_types: u64) -> Result<(), Exceeded> {
+        let Some(open) = self.open.last_mut() else {
+            return Ok(());
+        };
+        open.own.add(InstanceSize {
+            lowered_types,
+            ..InstanceSize::default()
+        });
+        open.own.check()
     }
 
     fn last(&mut self, change: impl FnOnce(&mut Open)) {

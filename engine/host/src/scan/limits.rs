@@ -41,6 +41,7 @@ limits! {
     CORE_MODULES = "core_modules", 500, "core modules";
     COMPONENTS = "components", 500, "nested components";
     TYPES = "types", 50_000, "types";
+    INSTANTIATED_TYPES = "instantiated_types", 1_000_000, "types and names in the types of the components that it instantiates";
     CANONICAL_FUNCTIONS = "canonical_functions", 20_000, "lifted and lowered functions";
     IMPORTS = "imports", 50_000, "imports";
     EXPORTS = "exports", 50_000, "exports";
@@ -54,6 +55,7 @@ limits! {
     MEMORY_BYTES = "memory_bytes", 4 << 30, "bytes of memory from the start";
     TABLES = "tables", 32, "tables";
     TABLE_ELEMENTS = "table_elements", 4 << 16, "table elements from the start";
+    LOWERED_TYPES = "lowered_types", 100_000, "types and names in the types of lowered functions";
     // The component itself, without what is nested in it.
     COMPONENT_NAMES = "component_names", 10_000, "imports and exports of its own";
     COMPONENT_NAME_BYTES = "component_name_bytes", 1 << 20, "bytes in the names of its own imports and exports";

@@ -10,18 +10,21 @@ mod instances;
 pub(crate) mod limits;
 #[cfg(test)]
 mod tests;
+mod type_sizes;
 
 use std::ops::Range;
 
 use wasmparser::{
+    CanonicalFunction, ComponentCanonicalSectionReader, ComponentInstance, ComponentInstanceSectionReader,
     CompositeInnerType, Encoding, FuncToValidate, FuncValidatorAllocations, FunctionBody, KnownCustom, Name,
-    Parser, Payload, ValidPayload, Validator, ValidatorResources, WasmFeatures,
+    Parser, Payload, ValidPayload, Validator, ValidatorResources, WasmFeatures, types::TypesRef,
 };
 
 use self::{
     function::{FunctionCost, FunctionError},
     instances::{InstanceSize, Instances},
     limits::{Exceeded, Limit},
+    type_sizes::TypeSizes,
 };
 
 /// Why a component is not compiled.
@@ -48,6 +51,7 @@ struct Scan<'a> {
     /// The open modules and components, the outermost first.
     open: Vec<Open>,
     instances: Instances,
+    type_sizes: TypeSizes,
     totals: Totals,
     /// The largest value of each count over all functions.
     largest: FunctionCost,
@@ -61,6 +65,7 @@ struct Totals {
     modules: u64,
     components: u64,
     types: u64,
+    instantiated_types: u64,
     canonical: u64,
     functions: u64,
     imports: u64,
@@ -95,6 +100,7 @@ impl<'a> Scan<'a> {
             allocations: FuncValidatorAllocations::default(),
             open: Vec::new(),
             instances: Instances::default(),
+            type_sizes: TypeSizes::default(),
             totals: Totals::default(),
             largest: FunctionCost::default(),
             largest_live: 0,
@@ -105,8 +111,19 @@ impl<'a> Scan<'a> {
         for payload in Parser::new(0).parse_all(bytes) {
             let payload = payload?;
             scan.count(&payload)?;
+            if let (Payload::ComponentInstanceSection(instances), Some(types)) =
+                (&payload, validator.types(0))
+            {
+                // Before the validator compares these types.
+                scan.instantiated_types(instances, types)?;
+            }
             if let ValidPayload::Func(function, body) = validator.payload(&payload)? {
                 scan.function(function, &body)?;
+            }
+            if let (Payload::ComponentCanonicalSection(functions), Some(types)) =
+                (&payload, validator.types(0))
+            {
+                scan.lowered_functions(functions, types)?;
             }
         }
         Ok(scan)
@@ -206,6 +223,39 @@ impl<'a> Scan<'a> {
                 }
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    fn instantiated_types(
+        &mut self,
+        instances: &ComponentInstanceSectionReader<'a>,
+        types: TypesRef<'_>,
+    ) -> Result<(), ScanError> {
+        for instance in instances.clone() {
+            if let ComponentInstance::Instantiate { component_index, .. } = instance?
+                && component_index < types.component_count()
+            {
+                let id = types.component_at(component_index);
+                let size = self.type_sizes.of_component(types, id);
+                let total = &mut self.totals.instantiated_types;
+                add(total, size, &limits::INSTANTIATED_TYPES)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn lowered_functions(
+        &mut self,
+        functions: &ComponentCanonicalSectionReader<'a>,
+        types: TypesRef<'_>,
+    ) -> Result<(), ScanError> {
+        for function in functions.clone() {
+            if let CanonicalFunction::Lower { func_index, .. } = function? {
+                let id = types.component_function_at(func_index);
+                let size = self.type_sizes.of_function(types, id);
+                self.instances.lowered_function(size)?;
+            }
         }
         Ok(())
     }

@@ -264,6 +264,8 @@ fn has_room(file: &Path) {
         (totals.modules, &limits::CORE_MODULES),
         (totals.components, &limits::COMPONENTS),
         (totals.types, &limits::TYPES),
+        (totals.instantiated_types, &limits::INSTANTIATED_TYPES),
+        (size.lowered_types, &limits::LOWERED_TYPES),
         (totals.canonical, &limits::CANONICAL_FUNCTIONS),
         (totals.imports, &limits::IMPORTS),
         (totals.exports, &limits::EXPORTS),
@@ -284,4 +286,54 @@ fn has_room(file: &Path) {
             file.display()
         );
     }
+}
+
+/// Types of which each one has two of the one before it: the last one has a size of about 2 to the power of `count`.
+fn doubling(count: usize) -> String {
+    let types = (1..=count).map(|n| format!("(type $t{n} (tuple $t{} $t{}))", n - 1, n - 1));
+    format!("(type $t0 string) {}", types.collect::<String>())
+}
+
+/// The definitions of a memory and an allocator, for functions that pass values.
+const ALLOCATES: &str = r#"(core module $M (memory (export "memory") 1) (func (export "f") (param i32))
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 0)) (core instance $m (instantiate $M))
+    (alias core export $m "memory" (core memory $memory)) (alias core export $m "realloc" (core func $realloc))
+    (alias core export $m "f" (core func $f))"#;
+
+#[test]
+fn the_types_of_functions_that_components_call_have_a_limit() {
+    let caller = |count| {
+        format!(
+            r#"(component {} (import "f" (func $callee (param "x" $t{count}))) {ALLOCATES}
+            (core func (canon lower (func $callee) (memory $memory) (realloc $realloc))))"#,
+            doubling(count)
+        )
+    };
+    is_of(&refusal(&caller(17)), &limits::LOWERED_TYPES);
+    check(&wat::parse_str(caller(12)).unwrap()).unwrap();
+    // An inner component counts as often as it is instantiated.
+    let repeated = |count| {
+        let instance = r#"(instance (instantiate $C (with "f" (func $callee))))"#.repeat(7);
+        let inner = caller(count).replacen("(component", "(component $C", 1);
+        format!(
+            r#"(component {} (import "f" (func $callee (param "x" $t{count}))) {inner} {instance})"#,
+            doubling(count)
+        )
+    };
+    is_of(&refusal(&repeated(13)), &limits::LOWERED_TYPES);
+    check(&wat::parse_str(repeated(12)).unwrap()).unwrap();
+}
+
+#[test]
+fn the_types_of_instantiated_components_have_a_limit() {
+    let many = |times| {
+        let instance = r#"(instance (instantiate $C (with "f" (func $callee))))"#.repeat(times);
+        let types = doubling(13);
+        format!(
+            r#"(component {types} (import "f" (func $callee (param "x" $t13)))
+            (component $C {types} (import "f" (func (param "x" $t13)))) {instance})"#
+        )
+    };
+    is_of(&refusal(&many(490)), &limits::INSTANTIATED_TYPES);
+    check(&wat::parse_str(many(10)).unwrap()).unwrap();
 }
