@@ -42,6 +42,9 @@ impl Protected {
     }
 }
 
+/// The folder in which Linux shows its processes.
+const PROCESSES: &str = "/proc";
+
 /// All protected paths, with their identities.
 pub(super) struct ProtectedPaths(Vec<(Protected, PathIdentity)>);
 
@@ -61,7 +64,10 @@ impl ProtectedPaths {
             let identity = PathIdentity::of(&protected.path);
             (protected, identity)
         };
-        Self(protected.into_iter().map(identity).collect())
+        // Of the engine's own process: its memory, environment and open files.
+        let processes = Protected::new("the files of the system's processes", PROCESSES);
+        let processes = Path::new(PROCESSES).exists().then_some(processes);
+        Self(protected.into_iter().chain(processes).map(identity).collect())
     }
 
     /// Checks that the granted folders overlap no protected path. Blocks on the file system.

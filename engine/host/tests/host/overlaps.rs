@@ -64,6 +64,29 @@ async fn a_folder_that_the_engine_relies_on_is_granted_by_no_policy() {
     );
 }
 
+/// They have the engine's memory and environment.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_files_of_processes_are_granted_by_no_policy() {
+    let root = root();
+    let link = root.path().join("link");
+    std::os::unix::fs::symlink("/proc/self", &link).unwrap();
+    for dir in [
+        Path::new("/proc"),
+        Path::new("/proc/self"),
+        Path::new("/proc/self/fd"),
+        &link,
+    ] {
+        let policy = json!({"plugins": {"a": {"dirs": [{"path": dir, "at": "/x"}]}}});
+        let refusal = host(root.path(), &policy).err().unwrap();
+        assert!(
+            refusal.contains("the files of the system's processes"),
+            "{}: {refusal}",
+            dir.display()
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_policy_that_is_set_over_the_api_may_not_overlap_either() {
     let root = root();
