@@ -62,7 +62,8 @@ pub(crate) struct StepList {
 
 /// List a run's steps
 ///
-/// In the order of their start. A forked run has only the steps since the fork.
+/// In the order of their start. A forked run has only the steps since the fork, and their `items` only the maps that started
+/// since then.
 #[utoipa::path(
     get, path = "/v1/runs/{run_id}/steps", tag = "History", operation_id = "list_steps",
     params(RunIdParam, StepParams),

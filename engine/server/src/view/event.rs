@@ -219,7 +219,7 @@ pub(crate) struct ForkedFrom {
 pub(crate) struct ItemView {
     /// The step of the map.
     of: u64,
-    /// The item's index, from 0.
+    /// The item's index, from 0. The list of steps also has the key of an item of an object.
     index: u32,
 }
 
