@@ -22,13 +22,12 @@ fn errors_of(schema: &Validator, definition: &Value) -> (String, String) {
         .iter_errors(definition)
         .map(|error| format!("{}: {error}", error.instance_path()))
         .collect();
-    let by_reader: Vec<String> = match Definition::parse(&definition.to_string()) {
-        Ok(_) => Vec::new(),
-        Err(found) => found
-            .iter()
-            .map(|found| format!("{}: {}", found.pointer, found.message))
-            .collect(),
-    };
+    let (_, found) = Definition::read(&definition.to_string());
+    let by_reader: Vec<String> = found
+        .into_shown()
+        .iter()
+        .map(|found| format!("{}: {}", found.pointer, found.message))
+        .collect();
     (by_schema.join("\n"), by_reader.join("\n"))
 }
 
