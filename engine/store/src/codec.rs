@@ -3,7 +3,7 @@
 //! JSON text from outside is stored unchanged and may contain line breaks. So a chunk is read as a stream of JSON
 //! values and not line by line. Every chunk has a checksum, which shows whether its bytes changed on the disk.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use heddle_kernel::{EventRecord, RunId};
 
@@ -66,6 +66,31 @@ pub(crate) fn encode(events: &[Arc<EventRecord>]) -> Result<Vec<Chunk>, String> 
     } else {
         Ok(chunks)
     }
+}
+
+/// Joins chunks with consecutive events to rows of up to [`CHUNK_BYTES`]. Each row is the number of its first event, that of
+/// its last event, and its body.
+pub(crate) fn rows<'c>(chunks: &[&'c Chunk]) -> impl Iterator<Item = (u64, u64, Cow<'c, [u8]>)> {
+    let mut rest = chunks;
+    std::iter::from_fn(move || {
+        let [head, tail @ ..] = rest else {
+            return None;
+        };
+        let mut size = head.body.len();
+        let more = tail.iter().take_while(|chunk| {
+            size += chunk.body.len();
+            size <= CHUNK_BYTES
+        });
+        let (row, others) = rest.split_at(1 + more.count());
+        rest = others;
+        Some(match row {
+            [one] => (one.first, one.last, Cow::Borrowed(one.body.as_slice())),
+            many => {
+                let bodies: Vec<&[u8]> = many.iter().map(|chunk| chunk.body.as_slice()).collect();
+                (head.first, many[many.len() - 1].last, Cow::Owned(bodies.concat()))
+            }
+        })
+    })
 }
 
 /// The checksum of a chunk or snapshot: the CRC-32 of the run's id, followed by the body.

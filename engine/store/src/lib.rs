@@ -1,8 +1,9 @@
 //! The storage of Heddle: implementations of the runtime's port [`Store`](heddle_runtime::ports::Store).
 //!
-//! [`SqliteJournal`] is the default. It keeps everything in one SQLite file. [`MemoryJournal`] is for tests: it loses
-//! everything with the process, checks its caller more strictly, and lets a test hold back or fail writes. Both pass the
-//! same contract suite (`tests/store/contract`). No other crate names a database.
+//! [`SqliteJournal`] is the default. It keeps everything in one SQLite file. [`PostgresStore`] keeps everything in a
+//! PostgreSQL database (`postgres/mod.rs`). [`MemoryJournal`] is for tests: it loses everything with the process, checks its
+//! caller more strictly, and lets a test hold back or fail writes. All pass the same contract suite
+//! (`tests/store/contract`). No other crate names a database.
 //!
 //! # Tables of the SQLite store
 //!
@@ -38,7 +39,8 @@
 //! The format of a store is the number of its last migration in `migrations/`. Opening an older store runs the missing
 //! migrations in one transaction; a newer store is refused. A released migration never changes, not even in a comment,
 //! because its checksum is stored. To change the format, add `migrations/V<n>__<name>.sql`, increase `FORMAT` in
-//! `sqlite/open.rs`, and add a golden file (`tests/golden/README.md`).
+//! `sqlite/open.rs`, and add a golden file (`tests/golden/README.md`). PostgreSQL has its own migrations in
+//! `migrations-postgres/`, and its own `FORMAT` in `postgres/schema.rs`.
 //!
 //! # What this crate never does
 //!
@@ -46,13 +48,18 @@
 //!   [`maintenance::check`] is the exception: it folds the events to verify them.
 //! - It never acknowledges an append before the data is synced to the disk.
 //! - It never changes or reorders a stored event.
-//! - It never lets two processes write one file: a lock file beside the store prevents that.
+//! - It never lets two processes write one file: a lock file beside the store prevents that. In PostgreSQL, every write
+//!   checks the row of its engine.
 
 mod append;
 mod codec;
 pub mod maintenance;
 mod memory;
+mod postgres;
 mod sqlite;
 
 pub use memory::MemoryJournal;
+pub use postgres::{
+    OpenError as PostgresOpenError, PostgresSettings, PostgresStore, Target as PostgresTarget,
+};
 pub use sqlite::{OpenError, SqliteJournal, SqliteSettings};

@@ -4,6 +4,7 @@
 
 mod check;
 mod copy;
+mod transfer;
 
 use std::{io, path::PathBuf};
 
@@ -12,8 +13,9 @@ use heddle_kernel::RunId;
 pub use self::{
     check::check,
     copy::{backup, migrate},
+    transfer::{CopiedRows, StoreLocation, backup_postgres, check_postgres, copy_store, migrate_postgres},
 };
-use crate::OpenError;
+use crate::{OpenError, PostgresOpenError};
 
 /// The result of a check.
 #[derive(Clone, Debug)]
@@ -93,6 +95,15 @@ pub enum MaintenanceError {
         /// The error of the operating system.
         source: io::Error,
     },
+    /// The store in PostgreSQL cannot be opened.
+    #[error(transparent)]
+    Postgres(#[from] PostgresOpenError),
+    /// The database to copy to has a store with content. It is left unchanged.
+    #[error("the store {0} is not empty and is left unchanged: name an empty database")]
+    NotEmpty(String),
+    /// A copy failed. Nothing of it is left.
+    #[error("the store cannot be copied: {0}")]
+    Copy(String),
     /// SQLite reports an error.
     #[error("the store {} cannot be read: {message}", .path.display())]
     Failed {

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     append::{AFTER_REFUSED, JournalHead, mismatch},
-    codec::{self, CHUNK_BYTES, Chunk},
+    codec::{self, Chunk},
 };
 
 /// How many journal heads are cached. When there are more, the cache is emptied.
@@ -362,32 +362,9 @@ impl RunWrite<'_> {
         let id = self.run.0.as_bytes().as_slice();
         let sql = "INSERT INTO events (run, first_seq, last_seq, body, sum) VALUES (?1, ?2, ?3, ?4, ?5)";
         let mut insert = connection.prepare_cached(sql)?;
-        let mut add = |first: u64, last: u64, body: &[u8]| {
-            let sum = codec::checksum(self.run, body);
-            insert
-                .execute(params![id, first as i64, last as i64, body, sum])
-                .map(|_| ())
-        };
-        let mut rest = self.chunks.as_slice();
-        while let [head, tail @ ..] = rest {
-            let mut size = head.body.len();
-            let more = tail.iter().take_while(|chunk| {
-                size += chunk.body.len();
-                size <= CHUNK_BYTES
-            });
-            let (row, others) = rest.split_at(1 + more.count());
-            match row {
-                [one] => add(one.first, one.last, &one.body)?,
-                many => {
-                    let body = many
-                        .iter()
-                        .map(|chunk| chunk.body.as_slice())
-                        .collect::<Vec<_>>()
-                        .concat();
-                    add(head.first, many[many.len() - 1].last, &body)?;
-                }
-            }
-            rest = others;
+        for (first, last, body) in codec::rows(&self.chunks) {
+            let sum = codec::checksum(self.run, &body);
+            insert.execute(params![id, first as i64, last as i64, &*body, sum])?;
         }
         Ok(())
     }

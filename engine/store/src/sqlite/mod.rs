@@ -36,7 +36,7 @@ use self::{
     writer::{Health, Writer},
 };
 pub(crate) use self::{
-    open::{Exclusive, FORMAT, open_read_only, owner_only_file},
+    open::{Exclusive, FORMAT, create_new, open_read_only, owner_only_file},
     rows::{run_id, status_of},
 };
 

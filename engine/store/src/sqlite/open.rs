@@ -157,6 +157,17 @@ pub(crate) fn open_read_only(given: &Path) -> Result<(Connection, PathBuf, i32),
     Ok((connection, path, format))
 }
 
+/// Creates a new store at this path, and opens its writing connection.
+pub(crate) fn create_new(given: &Path) -> Result<Connection, OpenError> {
+    let path = locate(given)?;
+    let created = owner_only_file().write(true).create_new(true).open(&path);
+    created.map_err(|source| OpenError::Access {
+        path: path.clone(),
+        source,
+    })?;
+    connect(&path)
+}
+
 /// The absolute path of an existing file.
 fn existing(given: &Path) -> Result<PathBuf, OpenError> {
     let path = locate(given)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use heddle_json::object::json;
 use heddle_kernel::{Digest, Event, RunId, Status, Timestamp};
 use heddle_runtime::ports::{
-    Append, EngineId, QueuedRun, Request, RunDisposition, RunFilter, RunSnapshot, RunWait, Store,
+    Append, AppendError, EngineId, QueuedRun, Request, RunDisposition, RunFilter, RunSnapshot, RunWait, Store,
 };
 
 use crate::world::{RunWriter, World, all_events, conflict, failed, log, run_id};
@@ -305,7 +305,7 @@ async fn start(
     journal: &dyn Store,
     writer: &mut RunWriter,
     key: &str,
-) -> Result<u64, heddle_runtime::ports::AppendError> {
+) -> Result<u64, AppendError> {
     let (append, result) = writer.draft(vec![writer.started()], RunDisposition::Running);
     let requests = vec![request(None, key, writer)];
     journal.append(Append { requests, ..append });
@@ -317,7 +317,7 @@ async fn send(
     journal: &dyn Store,
     writer: &mut RunWriter,
     key: &str,
-) -> Result<u64, heddle_runtime::ports::AppendError> {
+) -> Result<u64, AppendError> {
     let (append, result) = writer.draft(vec![log("it came")], RunDisposition::Running);
     let requests = vec![request(Some(writer.run), key, writer)];
     journal.append(Append { requests, ..append });
@@ -361,11 +361,24 @@ async fn an_answered_request_is_found_where_it_went(mut world: impl World) {
     assert_eq!(found(None, "Key").await, None);
 }
 
+/// Checks that an append was refused because its request was answered before.
+fn repeated(result: Result<u64, AppendError>) {
+    let error = result.expect_err("the request was answered before");
+    let is_repeated = matches!(
+        &error,
+        AppendError::Conflict { .. } | AppendError::DuplicateRequest(_)
+    );
+    assert!(
+        is_repeated && error.to_string().contains("was answered before"),
+        "{error}"
+    );
+}
+
 async fn a_request_is_answered_once(mut world: impl World) {
     let journal = world.open();
     let (mut one, mut two) = (RunWriter::new(1), RunWriter::new(2));
     start(&*journal, &mut one, "key").await.unwrap();
-    conflict(start(&*journal, &mut two, "key").await, two.run);
+    repeated(start(&*journal, &mut two, "key").await);
     assert!(journal.run(two.run).await.unwrap().is_none());
     // In one commit, too.
     let lines = [3, 4].map(|number| {
@@ -377,7 +390,8 @@ async fn a_request_is_answered_once(mut world: impl World) {
     });
     let [(first, one_told), (second, two_told)] = lines;
     one_told.await.unwrap().unwrap();
-    conflict(two_told.await.unwrap(), second);
+    repeated(two_told.await.unwrap());
+    assert!(journal.run(second).await.unwrap().is_none());
     assert_eq!(journal.request(None, "other").await.unwrap().unwrap().run, first);
 }
 

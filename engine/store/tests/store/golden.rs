@@ -14,9 +14,8 @@ use heddle_kernel::{
     Digest, Event, EventRecord, GraphId, RunError, RunId, Status, Timestamp, event::FunctionRef,
 };
 use heddle_runtime::ports::{
-    Append, Catalog, Configuration, EngineId, GraphRow, Journal, NewRun, Ownership, PluginRow, PolicyRow,
-    QueuedRun, Request, RunDisposition, RunEnd, RunFilter, RunSnapshot, RunWait, ScheduleRow, SecretText,
-    Store,
+    Append, Catalog, Configuration, EngineId, GraphRow, Journal, NewRun, PluginRow, PolicyRow, QueuedRun,
+    Request, RunDisposition, RunEnd, RunFilter, RunSnapshot, RunWait, ScheduleRow, SecretText, Store,
 };
 use heddle_store::{SqliteJournal, SqliteSettings, maintenance};
 use rusqlite::{Connection, params, types::ValueRef};
@@ -29,7 +28,7 @@ use crate::{
 };
 
 /// The newest format.
-const NEWEST: i32 = 6;
+pub(crate) const NEWEST: i32 = 6;
 const FORMATS: [i32; 6] = [1, 2, 3, 4, 5, NEWEST];
 
 const COMPONENT: &[u8] = b"component";
@@ -255,7 +254,7 @@ async fn write(format: i32, path: &Path) {
 }
 
 /// A copy of a golden file, to open.
-fn copy(format: i32) -> (TempDir, PathBuf) {
+pub(crate) fn copy(format: i32) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("heddle.db");
     fs::copy(golden(&format!("{format}.db")), &path).unwrap();
@@ -263,7 +262,7 @@ fn copy(format: i32) -> (TempDir, PathBuf) {
 }
 
 /// Everything that a journal returns, as text.
-async fn result(journal: &SqliteJournal) -> String {
+pub(crate) async fn result(journal: &dyn Store) -> String {
     let mut text = String::new();
     let all = journal.runs(RunFilter::default(), None, 1_000).await.unwrap();
     for row in all.iter().rev() {

@@ -1,9 +1,11 @@
-//! Tests of the storage: a contract that every implementation passes, and tests of SQLite and memory alone.
+//! Tests of the storage: a contract that every implementation passes, and tests of each alone.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 #[macro_use]
 mod world;
+
+mod cluster;
 
 mod contract;
 mod control;
@@ -13,7 +15,11 @@ mod deletion;
 mod golden;
 mod lists;
 mod memory;
+mod postgres;
+mod proxy;
+mod shared;
 mod size;
 mod sqlite;
+mod transfer;
 mod upgrade;
 mod waiting;

@@ -10,9 +10,11 @@ use heddle_kernel::{Event, EventRecord, FailureKind, GraphId, Level, RunError, R
 use heddle_runtime::ports::{
     Ack, Append, AppendError, EngineId, NewRun, RunDisposition, RunEnd, RunPosition, RunWait, Store,
 };
-use heddle_store::{MemoryJournal, SqliteJournal, SqliteSettings};
+use heddle_store::{MemoryJournal, PostgresSettings, PostgresStore, SqliteJournal, SqliteSettings};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
+
+use crate::cluster::cluster;
 
 /// Makes each function a test of every implementation.
 macro_rules! contract {
@@ -21,6 +23,12 @@ macro_rules! contract {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $fact() {
                 super::$fact(crate::world::Sqlite::new()).await;
+            })*
+        }
+        mod on_postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $fact() {
+                super::$fact(crate::world::Postgres::new()).await;
             })*
         }
         mod in_memory {
@@ -58,6 +66,38 @@ impl Sqlite {
 impl World for Sqlite {
     fn open(&mut self) -> Arc<dyn Store> {
         Arc::new(self.journal())
+    }
+}
+
+/// A database in the server of the test process.
+pub(crate) struct Postgres {
+    pub(crate) database: String,
+}
+
+impl Postgres {
+    pub(crate) fn new() -> Self {
+        Self {
+            database: cluster().database(),
+        }
+    }
+
+    pub(crate) fn settings(&self) -> PostgresSettings {
+        PostgresSettings::parse(&cluster().url(&self.database)).unwrap()
+    }
+
+    pub(crate) fn store(&self) -> PostgresStore {
+        PostgresStore::open(self.settings()).unwrap()
+    }
+
+    /// Executes SQL, and returns the output without decoration.
+    pub(crate) fn psql(&self, sql: &str) -> String {
+        cluster().psql(&self.database, sql).unwrap()
+    }
+}
+
+impl World for Postgres {
+    fn open(&mut self) -> Arc<dyn Store> {
+        Arc::new(self.store())
     }
 }
 
