@@ -61,6 +61,8 @@ pub struct ServerConfig {
     folder: Arc<TempDir>,
     /// The path of the store.
     pub store: PathBuf,
+    /// The URL of the store, if it is not a file.
+    pub store_url: Option<String>,
     /// Arguments of `heddle serve` after the usual ones.
     pub arguments: Vec<String>,
     /// Additional environment variables.
@@ -186,7 +188,10 @@ impl Server {
         let mut serve = Command::new(heddle());
         serve
             .args(["serve", "--listen", "127.0.0.1:0", "--store"])
-            .arg(format!("sqlite:{}", config.store.display()))
+            .arg(match &config.store_url {
+                Some(url) => url.clone(),
+                None => format!("sqlite:{}", config.store.display()),
+            })
             .arg("--plugins")
             .arg(config.folder.path().join("plugins"))
             .args(&config.arguments)
@@ -442,6 +447,14 @@ impl Server {
 }
 
 impl ServerConfig {
+    /// The default configuration with the store at this URL.
+    pub fn with_store(url: String) -> Self {
+        Self {
+            store_url: Some(url),
+            ..Self::default()
+        }
+    }
+
     /// The folder with the plugins.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -484,6 +497,7 @@ impl Default for ServerConfig {
         ];
         Self {
             store: folder.path().join("heddle.db"),
+            store_url: None,
             folder,
             arguments: cache.into(),
             environment: Vec::new(),

@@ -22,8 +22,14 @@ pub struct MeasuredServer {
 
 impl MeasuredServer {
     /// Starts the `heddle` binary with additional arguments of `serve`, and waits until it is ready. The folder of the
-    /// store is deleted first.
-    pub fn start(heddle: &Path, plugins: &Path, folder: &Path, arguments: &[String]) -> anyhow::Result<Self> {
+    /// store is deleted first. `store` is the URL of another store, which is used with its content.
+    pub fn start(
+        heddle: &Path,
+        plugins: &Path,
+        folder: &Path,
+        store: Option<&str>,
+        arguments: &[String],
+    ) -> anyhow::Result<Self> {
         let _ = std::fs::remove_dir_all(folder);
         std::fs::create_dir_all(folder)?;
         let address = std::net::TcpListener::bind("127.0.0.1:0")?
@@ -31,7 +37,12 @@ impl MeasuredServer {
             .to_string();
         let child = Command::new(heddle)
             .args(["serve", "--listen", &address, "--store"])
-            .arg(format!("sqlite:{}", folder.join("heddle.db").display()))
+            .arg(store.map_or_else(
+                || format!("sqlite:{}", folder.join("heddle.db").display()),
+                str::to_owned,
+            ))
+            .arg("--cache")
+            .arg(folder.join("heddle.db.cache"))
             .arg("--plugins")
             .arg(plugins)
             .args(arguments)

@@ -16,12 +16,13 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
+use heddle_display as display;
 use heddle_host::{CacheSettings, Compiler, Host, HostSettings, Policy, Protected};
 use heddle_kernel::retention::Retention;
-use heddle_runtime::ports::Archive;
+use heddle_runtime::ports::{Archive, Store};
 use heddle_runtime::{Engine, Ports, RandomIds, Settings, SystemClock};
 use heddle_server::ServerSettings;
-use heddle_store::{SqliteJournal, SqliteSettings};
+use heddle_store::{PostgresStore, SqliteJournal, SqliteSettings, maintenance::StoreLocation};
 use tokio::{net::TcpListener, task::JoinSet};
 use url::Url;
 
@@ -61,7 +62,7 @@ pub(crate) struct Serve {
     /// Watch the plugins folder: register changed and added files within a second, for new runs
     #[arg(long, env = "HEDDLE_WATCH")]
     watch: bool,
-    /// The folder for compiled plugins [default: the path of the store with .cache appended]
+    /// The folder for compiled plugins [default: the path of the store with .cache appended, or heddle.cache]
     #[arg(long, env = "HEDDLE_CACHE", value_name = "DIR")]
     cache: Option<PathBuf>,
     /// A file with the key that authenticates the cache, created on first start; servers with different stores that
@@ -210,7 +211,10 @@ impl Serve {
             max_watchers: self.max_watchers,
             ..ServerSettings::default()
         };
-        let store = output::path(&plan.store).to_string();
+        let store = match &plan.store {
+            StoreLocation::Sqlite(path) => output::path(path).to_string(),
+            StoreLocation::Postgres(settings) => display::line(&settings.target().to_string()).to_string(),
+        };
         let ready =
             move || tracing::info!("listening on http://{address} (page /, docs /docs), store {store}");
         let stop = async move {
@@ -226,13 +230,15 @@ impl Serve {
     }
 
     /// The files and folders that no policy can grant to a plugin.
-    fn protected(&self, store: &Path, cache: &Path) -> Vec<Protected> {
+    fn protected(&self, store: &StoreLocation, cache: &Path) -> Vec<Protected> {
         let plugins = default_folder(self.plugins.as_deref());
         let mut protected = vec![
-            Protected::new("the store", store),
             Protected::new("the cache of compiled plugins", cache),
             Protected::new("the plugins folder", plugins),
         ];
+        if let StoreLocation::Sqlite(path) = store {
+            protected.insert(0, Protected::new("the store", path));
+        }
         for (what, path) in [
             ("the key of the cache", &self.cache_key),
             ("the policy file", &self.policy),
@@ -250,7 +256,7 @@ impl Serve {
         protected
     }
 
-    fn host_settings(&self, store: &Path, cache: &Path) -> anyhow::Result<HostSettings> {
+    fn host_settings(&self, store: &StoreLocation, cache: &Path) -> anyhow::Result<HostSettings> {
         Ok(HostSettings {
             policy: self.policy()?,
             protected: self.protected(store, cache),
@@ -314,7 +320,7 @@ impl Serve {
 
 /// Everything that is needed to start, after the arguments were checked.
 struct StartPlan {
-    store: PathBuf,
+    store: StoreLocation,
     /// Without the cache, whose key is in the store.
     host: HostSettings,
     cache: CachePlan,
@@ -336,12 +342,12 @@ struct CachePlan {
 }
 
 impl CachePlan {
-    async fn settings(self, journal: &SqliteJournal) -> anyhow::Result<CacheSettings> {
+    async fn settings(self, store: &dyn Store) -> anyhow::Result<CacheSettings> {
         let key = match &self.key {
             Some(file) => {
                 cache_key::in_file(file).with_context(|| format!("--cache-key {}", output::path(file)))?
             }
-            None => cache_key::in_store(journal).await?,
+            None => cache_key::in_store(store).await?,
         };
         Ok(CacheSettings {
             max_bytes: self.max_bytes,
@@ -364,11 +370,14 @@ impl StartPlan {
         let retention = Retention::read(serve.keep.iter().map(String::as_str))
             .map_err(|error| Usage::error(format!("--keep {error}")))?;
         let archive = serve.export_before_forgetting.as_deref().map(ExportFolder::open);
-        let store = serve.store.path()?;
-        let cache = serve.cache.clone().unwrap_or_else(|| {
-            let mut folder = store.clone().into_os_string();
-            folder.push(".cache");
-            folder.into()
+        let store = serve.store.location()?;
+        let cache = serve.cache.clone().unwrap_or_else(|| match &store {
+            StoreLocation::Sqlite(path) => {
+                let mut folder = path.clone().into_os_string();
+                folder.push(".cache");
+                folder.into()
+            }
+            StoreLocation::Postgres(_) => PathBuf::from("heddle.cache"),
         });
         Ok(Self {
             host: serve.host_settings(&store, &cache)?,
@@ -399,13 +408,11 @@ impl StartPlan {
     async fn start(mut self, running: Arc<Running>) -> anyhow::Result<Engine> {
         let named: Vec<String> = self.host.policy.names().map(str::to_owned).collect();
         // On a blocking thread, because migrating an older store can take long.
-        let journal =
-            tokio::task::spawn_blocking(move || SqliteJournal::open(SqliteSettings::new(&self.store)));
-        let journal = journal.await??;
-        self.host.cache = Some(self.cache.settings(&journal).await?);
+        let store = tokio::task::spawn_blocking(move || open(self.store)).await??;
+        self.host.cache = Some(self.cache.settings(&*store).await?);
         let host = tokio::task::spawn_blocking(move || Host::new(self.host));
         let ports = Ports {
-            store: Arc::new(journal),
+            store,
             functions: Arc::new(host.await??),
             clock: Arc::new(SystemClock),
             ids: Arc::new(RandomIds),
@@ -428,6 +435,14 @@ impl StartPlan {
         drop(background);
         Ok(engine)
     }
+}
+
+/// Opens the store, or creates it.
+fn open(location: StoreLocation) -> anyhow::Result<Arc<dyn Store>> {
+    Ok(match location {
+        StoreLocation::Sqlite(path) => Arc::new(SqliteJournal::open(SqliteSettings::new(path))?),
+        StoreLocation::Postgres(settings) => Arc::new(PostgresStore::open(*settings)?),
+    })
 }
 
 impl Running {

@@ -4,7 +4,10 @@ use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use clap::Subcommand;
 use heddle_display as display;
-use heddle_store::maintenance::{self, Problem, Report};
+use heddle_store::{
+    PostgresSettings,
+    maintenance::{self, Migrated, Problem, Report, StoreLocation},
+};
 use serde_json::json;
 
 use crate::{Usage, output};
@@ -21,7 +24,7 @@ pub(crate) enum Store {
     },
     /// Copy the store to a new file and check the copy; a server may be running
     Backup {
-        /// The new file
+        /// The new file, a SQLite store
         file: PathBuf,
         #[command(flatten)]
         store: StoreOption,
@@ -29,7 +32,17 @@ pub(crate) enum Store {
         #[arg(long)]
         json: bool,
     },
-    /// Migrate the store of an older version to the newest format; keeps a copy of the old store beside it
+    /// Copy a whole store to another kind of database: from SQLite to PostgreSQL or back
+    Copy {
+        /// The store to copy, as for --store; it is not changed
+        from: String,
+        /// A new file, as sqlite:PATH, or an empty database, as postgres://USER@HOST/DATABASE
+        to: String,
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Migrate the store of an older version to the newest format; keeps a copy of an old SQLite file beside it
     Migrate {
         #[command(flatten)]
         store: StoreOption,
@@ -45,7 +58,7 @@ pub(crate) enum Store {
 // No doc comment, because clap would use it as the description of a command.
 #[derive(clap::Args)]
 pub(crate) struct StoreOption {
-    /// The store: sqlite:PATH, one file; `heddle serve` creates it
+    /// The store: sqlite:PATH, one file, which `heddle serve` creates; or postgres://USER@HOST/DATABASE
     #[arg(
         long,
         env = "HEDDLE_STORE",
@@ -56,61 +69,103 @@ pub(crate) struct StoreOption {
 }
 
 impl StoreOption {
-    /// The path of the file.
-    pub(crate) fn path(&self) -> anyhow::Result<PathBuf> {
-        match self.store.split_once(':') {
-            Some(("sqlite", ":memory:")) => Err(Usage::error(
-                "--store sqlite::memory: is not available: runs are stored in a file; name one, as in sqlite:heddle.db",
-            )),
-            Some(("sqlite", path)) if !path.is_empty() => Ok(path.trim_start_matches("//").into()),
-            // The part after the scheme may contain a password.
-            Some((scheme, _)) => Err(Usage::error(format!(
-                "--store {}:…: expected sqlite:PATH, as in sqlite:heddle.db",
-                display::line(scheme)
-            ))),
-            None => Err(Usage::error(
-                "--store: expected sqlite:PATH, as in sqlite:heddle.db",
-            )),
+    /// The place of the store.
+    pub(crate) fn location(&self) -> anyhow::Result<StoreLocation> {
+        location("--store", &self.store)
+    }
+}
+
+/// Parses the place of a store. Messages begin with `option`.
+fn location(option: &str, given: &str) -> anyhow::Result<StoreLocation> {
+    let expected = "expected sqlite:PATH, as in sqlite:heddle.db, or postgres://USER@HOST/DATABASE";
+    match given.split_once(':') {
+        Some(("sqlite", ":memory:")) => Err(Usage::error(format!(
+            "{option} sqlite::memory: is not available: runs are stored in a file; name one, as in sqlite:heddle.db"
+        ))),
+        Some(("sqlite", path)) if !path.is_empty() => {
+            Ok(StoreLocation::Sqlite(path.trim_start_matches("//").into()))
         }
+        Some(("postgres" | "postgresql", _)) => match PostgresSettings::parse(given) {
+            Ok(settings) => Ok(StoreLocation::Postgres(Box::new(settings))),
+            Err(error) => Err(Usage::error(format!("{option}: {error}"))),
+        },
+        // The part after the scheme may contain a password.
+        Some((scheme, _)) => Err(Usage::error(format!(
+            "{option} {}:…: {expected}",
+            display::line(scheme)
+        ))),
+        None => Err(Usage::error(format!("{option}: {expected}"))),
     }
 }
 
 pub(crate) fn run(command: Store) -> anyhow::Result<ExitCode> {
     match command {
         Store::Check { store, json } => {
-            let report = maintenance::check(&store.path()?)?;
+            let report = match store.location()? {
+                StoreLocation::Sqlite(path) => maintenance::check(&path)?,
+                StoreLocation::Postgres(settings) => {
+                    maintenance::check_postgres(&settings, &std::env::temp_dir())?
+                }
+            };
             print(&report, json)
         }
         Store::Backup { file, store, json } => {
-            let report = maintenance::backup(&store.path()?, &file)?;
+            let report = match store.location()? {
+                StoreLocation::Sqlite(path) => maintenance::backup(&path, &file)?,
+                StoreLocation::Postgres(settings) => maintenance::backup_postgres(&settings, &file)?,
+            };
             print(&report, json)
         }
+        Store::Copy { from, to, json } => copy(&location("FROM", &from)?, &location("TO", &to)?, json),
         Store::Migrate {
             store,
             no_backup,
             json,
-        } => {
-            let path = store.path()?;
-            let done = maintenance::migrate(&path, !no_backup)?;
-            let backup = done.backup.as_ref().map(|backup| backup.display().to_string());
-            if json {
-                let path = path.display().to_string();
-                output::print_json(
-                    &json!({"path": path, "from": done.from, "to": done.to, "backup": backup}),
-                )?;
-                return Ok(ExitCode::SUCCESS);
+        } => match store.location()? {
+            StoreLocation::Sqlite(path) => {
+                let done = maintenance::migrate(&path, !no_backup)?;
+                print_migrated(&path.display().to_string(), &done, json)
             }
-            if let Some(backup) = backup {
-                output::print(format_args!("copied the old store to {backup}"))?;
+            StoreLocation::Postgres(settings) => {
+                let done = maintenance::migrate_postgres(&settings)?;
+                print_migrated(&settings.target().to_string(), &done, json)
             }
-            let path = path.display();
-            output::print(match done.from == done.to {
-                true => format!("{path} already has the newest format, {}", done.to),
-                false => format!("migrated {path} from format {} to format {}", done.from, done.to),
-            })?;
-            Ok(ExitCode::SUCCESS)
-        }
+        },
     }
+}
+
+fn copy(from: &StoreLocation, to: &StoreLocation, json: bool) -> anyhow::Result<ExitCode> {
+    let copied = maintenance::copy_store(from, to)?;
+    if json {
+        let rows: serde_json::Map<_, _> = copied
+            .into_iter()
+            .map(|(name, rows)| (name.to_owned(), rows.into()))
+            .collect();
+        output::print_json(&json!({"from": from.to_string(), "to": to.to_string(), "rows": rows}))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let rows: Vec<String> = copied
+        .iter()
+        .map(|(name, rows)| format!("{name} {rows}"))
+        .collect();
+    output::print(format_args!("copied {from} to {to}: rows of {}", rows.join(", ")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_migrated(store: &str, done: &Migrated, json: bool) -> anyhow::Result<ExitCode> {
+    let backup = done.backup.as_ref().map(|backup| backup.display().to_string());
+    if json {
+        output::print_json(&json!({"path": store, "from": done.from, "to": done.to, "backup": backup}))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(backup) = backup {
+        output::print(format_args!("copied the old store to {backup}"))?;
+    }
+    output::print(match done.from == done.to {
+        true => format!("{store} already has the newest format, {}", done.to),
+        false => format!("migrated {store} from format {} to format {}", done.from, done.to),
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn print(report: &Report, json: bool) -> anyhow::Result<ExitCode> {

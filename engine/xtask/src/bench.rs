@@ -13,6 +13,9 @@ pub(crate) struct Arguments {
     /// Arguments for the load driver; `-- --help` lists them
     #[arg(last = true)]
     load: Vec<String>,
+    /// The store that the load driver measures, as postgres://USER@HOST/DATABASE [default: a new SQLite file]
+    #[arg(long)]
+    store: Option<String>,
     /// Run the load driver only
     #[arg(long)]
     load_only: bool,
@@ -41,6 +44,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         "load",
         "--",
     ]);
+    if let Some(store) = &arguments.store {
+        load.args(["--store", store]);
+    }
     run_command(load.args(&arguments.load))?;
     if !arguments.load_only {
         for part in ["host", "store"] {

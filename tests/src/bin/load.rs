@@ -34,6 +34,9 @@ struct Arguments {
     /// The folder of the store, on the disk to measure
     #[arg(long, default_value = "target/load")]
     folder: PathBuf,
+    /// Another store, as postgres://USER@HOST/DATABASE
+    #[arg(long)]
+    store: Option<String>,
     /// The number of runs to measure for each number of clients
     #[arg(long, default_value_t = 2000)]
     runs: usize,
@@ -129,7 +132,13 @@ struct Load {
 
 impl Load {
     fn start(arguments: &Arguments) -> anyhow::Result<Self> {
-        let server = MeasuredServer::start(&arguments.heddle, &arguments.plugins, &arguments.folder, &[])?;
+        let server = MeasuredServer::start(
+            &arguments.heddle,
+            &arguments.plugins,
+            &arguments.folder,
+            arguments.store.as_deref(),
+            &[],
+        )?;
         Ok(Self { server })
     }
 

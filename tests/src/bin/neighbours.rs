@@ -75,7 +75,13 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let mut serve = vec!["--call-timeout".to_owned(), "5".to_owned()];
     serve.extend(arguments.serve.iter().cloned());
-    let server = MeasuredServer::start(&arguments.heddle, &arguments.plugins, &arguments.folder, &serve)?;
+    let server = MeasuredServer::start(
+        &arguments.heddle,
+        &arguments.plugins,
+        &arguments.folder,
+        None,
+        &serve,
+    )?;
     let target = Target::new(&server, &arguments)?;
     println!(
         "{} runs of W1 per second for {} s, {} attacking threads; {} MB resident at the start\n",

@@ -291,6 +291,7 @@ impl Page {
         ServerConfig {
             folder: self.folder.clone(),
             store: self.folder.path().join("heddle.db"),
+            store_url: None,
             arguments: Vec::new(),
             environment: Vec::new(),
         }

@@ -4,20 +4,20 @@ use std::{fs, io::Write, path::Path};
 
 use anyhow::{Context, bail};
 use heddle_host::CacheKey;
-use heddle_runtime::ports::{Configuration, SecretText};
+use heddle_runtime::ports::{SecretText, Store};
 
 /// The key's name in the store.
 const NAME: &str = "cache-key";
 
 /// The key in the store. If there is none, creates it.
-pub(super) async fn in_store(journal: &impl Configuration) -> anyhow::Result<CacheKey> {
-    let stored = journal.secret(NAME).await;
+pub(super) async fn in_store(store: &dyn Store) -> anyhow::Result<CacheKey> {
+    let stored = store.secret(NAME).await;
     let stored = stored.context("cannot read the cache key from the store")?;
     if let Some(key) = stored.and_then(|SecretText(text)| CacheKey::from_text(&text)) {
         return Ok(key);
     }
     let key = CacheKey::random().context("cannot create a cache key")?;
-    let put = journal.put_secret(NAME, SecretText(key.to_text().into())).await;
+    let put = store.put_secret(NAME, SecretText(key.to_text().into())).await;
     put.context("cannot write the cache key to the store")?;
     Ok(key)
 }
