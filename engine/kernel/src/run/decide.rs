@@ -136,7 +136,8 @@ impl<'r> Events<'r> {
         }
         let record = Arc::new(EventRecord {
             seq: self.run.seq + 1,
-            at: self.now,
+            // The clock may have been set back, or another machine's clock may be behind: event times never go backwards.
+            at: self.now.max(self.run.updated_at),
             event,
         });
         self.run
