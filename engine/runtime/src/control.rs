@@ -139,17 +139,9 @@ impl Engine {
         Ok(self.core.load(id).await?.map(|loaded| read(&loaded.run)))
     }
 
-    /// A guard of a run for a watcher. The run is not loaded if that would take memory from active runs.
-    pub(crate) async fn guard_for_watcher(&self, id: RunId) -> Result<Option<LiveRunGuard>, ReadError> {
-        match self.core.live(id).is_some() || self.core.memory.has_room_to_watch() {
-            true => self.guard(id).await,
-            false => Err(self.core.out_of_memory()),
-        }
-    }
-
     /// Loads a run if it is not in memory, and keeps it there until the guard is dropped. `None` if the run has ended or
     /// does not exist.
-    pub(crate) async fn guard(&self, id: RunId) -> Result<Option<LiveRunGuard>, ReadError> {
+    async fn guard(&self, id: RunId) -> Result<Option<LiveRunGuard>, ReadError> {
         loop {
             let Some(live) = self.core.load_and_drive(id).await? else {
                 return Ok(None);

@@ -207,25 +207,14 @@ impl Engine {
     /// Watches a run, starting after the event `after`. `None` if there is no such run.
     ///
     /// # Errors
-    /// If the store fails, or a waiting run cannot be loaded now.
-    pub async fn watch(&self, id: RunId, after: u64) -> Result<Option<Watch>, ReadError> {
-        let journal = &self.core.ports.store;
+    /// If the store fails.
+    pub async fn watch(&self, id: RunId, after: u64) -> Result<Option<Watch>, StoreError> {
         // A live run without a row is not durable yet, so no client has its id.
-        let Some(row) = journal.run(id).await? else {
+        let Some(row) = self.core.ports.store.run(id).await? else {
             return Ok(None);
         };
-        let watch = |live| Watch::new(journal.clone(), self.core.pages.clone(), id, after, live);
-        if row.status.is_over() {
-            return Ok(Some(watch(None).until(row.last_seq)));
-        }
-        // A waiting run is loaded, so that the watcher learns when it continues. Of a damaged run the watcher gets the
-        // events that can be read.
-        let live = match self.guard_for_watcher(id).await {
-            Ok(live) => live,
-            Err(ReadError::Damaged { .. }) => None,
-            Err(error) => return Err(error),
-        };
-        Ok(Some(watch(live)))
+        let last = row.status.is_over().then_some(row.last_seq);
+        Ok(Some(Watch::new(&self.core, id, after, last)))
     }
 
     /// All registered plugins.

@@ -12,11 +12,11 @@ use std::{
 use futures_util::future::BoxFuture;
 use heddle_json::Json;
 use heddle_kernel::{Decision, EventRecord, Input, Refusal, Run, RunId, Timestamp, decide};
-use tokio::sync::{Notify, broadcast, oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::{
     admission::slot::AdmissionSlot,
-    chunks::{Chunk, ChunkSlot, Chunks},
+    chunks::{Chunk, Chunks},
     errors::StopReason,
     idempotency::IdempotencyGuard,
     memory_budget::{MemoryBudget, MemoryCharge},
@@ -35,7 +35,7 @@ pub(crate) struct LiveRun {
     pub(crate) loaded_seq: u64,
     state: Mutex<State>,
     progress: watch::Sender<Progress>,
-    chunks: OnceLock<Chunks>,
+    chunks: OnceLock<Arc<Chunks>>,
     inbox: Mutex<Inbox>,
     /// Notified when the inbox gets a command, the last guard is dropped, or the engine stops.
     pub(crate) wakeup: Notify,
@@ -72,7 +72,7 @@ pub(crate) struct RunCommand {
     pub(crate) reply: oneshot::Sender<Result<u64, Refusal>>,
 }
 
-/// Keeps a run in memory while it only waits, for example for a watcher.
+/// Keeps a run in memory while it only waits, until a command has reached it.
 pub(crate) struct LiveRunGuard(Arc<LiveRun>);
 
 impl Deref for LiveRunGuard {
@@ -288,14 +288,19 @@ impl LiveRun {
         self.progress.borrow().stopped.is_some()
     }
 
-    /// Subscribes to the run's chunks.
-    pub(crate) fn chunks(&self) -> broadcast::Receiver<Arc<ChunkSlot>> {
-        self.chunks.get_or_init(Chunks::default).subscribe()
+    /// The run's chunks.
+    pub(crate) fn chunks(&self) -> &Arc<Chunks> {
+        self.chunks.get_or_init(Arc::default)
+    }
+
+    /// Sends the run's chunks to watchers that subscribed before the run was loaded.
+    pub(crate) fn set_chunks(&self, chunks: Arc<Chunks>) {
+        let _ = self.chunks.set(chunks);
     }
 
     /// Whether the run has watchers, so that a chunk is worth sending.
     pub(crate) fn is_watched(&self) -> bool {
-        self.chunks.get().is_some_and(Chunks::is_watched)
+        self.chunks.get().is_some_and(|chunks| chunks.is_watched())
     }
 
     /// Sends the watchers a chunk that a step's function has emitted.

@@ -1,15 +1,15 @@
-//! The runs in memory and their tasks. They are sharded, so that runs do not contend for one lock.
+//! The runs in memory, their watchers and their tasks. They are sharded, so that runs do not contend for one lock.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, RwLock},
+    sync::{Arc, Mutex, RwLock, Weak},
     time::Duration,
 };
 
 use heddle_kernel::RunId;
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 
-use crate::live_run::LiveRun;
+use crate::{chunks::Chunks, live_run::LiveRun};
 
 /// How many shards there are. Runs in different shards never wait for each other.
 const SHARDS: usize = 64;
@@ -21,11 +21,39 @@ pub(crate) struct LiveRuns {
 // The std locks: nothing awaits and nothing panics while one is held.
 #[derive(Default)]
 struct Shard {
-    runs: RwLock<HashMap<RunId, Arc<LiveRun>>>,
+    runs: RwLock<Runs>,
     /// Held while a run of the shard is loaded, reopened or deleted.
     loading: tokio::sync::Mutex<()>,
     /// The drivers of the runs, and other tasks that belong to a run.
     tasks: Mutex<JoinSet<()>>,
+}
+
+#[derive(Default)]
+struct Runs {
+    live: HashMap<RunId, Arc<LiveRun>>,
+    /// The runs that have watchers, in memory or not.
+    watched: HashMap<RunId, Weak<WatchedRun>>,
+}
+
+/// A run that has watchers. They do not keep the run in memory: they learn when it is loaded again.
+pub(crate) struct WatchedRun {
+    chunks: Arc<Chunks>,
+    /// The run when it was loaded last.
+    loaded: watch::Sender<Weak<LiveRun>>,
+}
+
+impl WatchedRun {
+    /// The chunks of the run.
+    pub(crate) fn chunks(&self) -> &Chunks {
+        &self.chunks
+    }
+
+    /// Receives the run whenever it is loaded. Has changed already if the run is in memory.
+    pub(crate) fn loaded(&self) -> watch::Receiver<Weak<LiveRun>> {
+        let mut loaded = self.loaded.subscribe();
+        loaded.mark_changed();
+        loaded
+    }
 }
 
 impl Default for LiveRuns {
@@ -45,7 +73,23 @@ impl LiveRuns {
 
     pub(crate) fn get(&self, id: RunId) -> Option<Arc<LiveRun>> {
         let runs = self.shard(id).runs.read().expect("no panic under this lock");
-        runs.get(&id).cloned()
+        runs.live.get(&id).cloned()
+    }
+
+    /// Registers a watcher of a run, which may not be in memory.
+    pub(crate) fn watch(&self, id: RunId) -> Arc<WatchedRun> {
+        let mut runs = self.shard(id).runs.write().expect("no panic under this lock");
+        if let Some(watched) = runs.watched.get(&id).and_then(Weak::upgrade) {
+            return watched;
+        }
+        let live = runs.live.get(&id);
+        let watched = Arc::new(WatchedRun {
+            chunks: live.map_or_else(Arc::default, |live| live.chunks().clone()),
+            loaded: watch::Sender::new(live.map_or_else(Weak::new, Arc::downgrade)),
+        });
+        runs.watched.retain(|_, watched| watched.strong_count() > 0);
+        runs.watched.insert(id, Arc::downgrade(&watched));
+        watched
     }
 
     pub(crate) fn insert(&self, live: &Arc<LiveRun>) {
@@ -54,7 +98,13 @@ impl LiveRuns {
             .runs
             .write()
             .expect("no panic under this lock");
-        runs.insert(live.id, live.clone());
+        if !runs.watched.is_empty()
+            && let Some(watched) = runs.watched.get(&live.id).and_then(Weak::upgrade)
+        {
+            live.set_chunks(watched.chunks.clone());
+            watched.loaded.send_replace(Arc::downgrade(live));
+        }
+        runs.live.insert(live.id, live.clone());
     }
 
     /// Removes a run if `condition` holds, which is checked while no other task can look up the run. Returns whether it did.
@@ -65,10 +115,13 @@ impl LiveRuns {
             .write()
             .expect("no panic under this lock");
         // An unloaded run may have been loaded again: then the shard has another `LiveRun`.
-        let this = runs.get(&live.id).is_some_and(|known| Arc::ptr_eq(known, live));
+        let this = runs
+            .live
+            .get(&live.id)
+            .is_some_and(|known| Arc::ptr_eq(known, live));
         let is_removed = this && condition();
         if is_removed {
-            runs.remove(&live.id);
+            runs.live.remove(&live.id);
         }
         is_removed
     }
@@ -78,7 +131,7 @@ impl LiveRuns {
         let mut all = Vec::new();
         for shard in &self.shards {
             let runs = shard.runs.read().expect("no panic under this lock");
-            all.extend(runs.values().cloned());
+            all.extend(runs.live.values().cloned());
         }
         all
     }

@@ -56,11 +56,6 @@ impl MemoryBudget {
         used == 0 || used.saturating_add(bytes) <= self.limit
     }
 
-    /// Whether a run may be loaded for a watcher.
-    pub(crate) fn has_room_to_watch(&self) -> bool {
-        self.used.load(Ordering::Relaxed) < self.limit / 2
-    }
-
     /// The permit to take steps above the limit, if no other run has it.
     pub(crate) fn try_over_limit(&self) -> Option<OwnedSemaphorePermit> {
         self.over_limit.clone().try_acquire_owned().ok()
@@ -111,7 +106,7 @@ mod tests {
         let memory = Arc::new(MemoryBudget::new(100_000));
         assert!(memory.has_room_for(1_000_000), "one run may always start");
         let mut one = memory.charge(60_000);
-        assert!(!memory.is_over() && !memory.has_room_for(60_000) && !memory.has_room_to_watch());
+        assert!(!memory.is_over() && !memory.has_room_for(60_000));
         one.set(61_000);
         assert_eq!(memory.used.load(Ordering::Relaxed), 60_000);
         one.set(120_000);

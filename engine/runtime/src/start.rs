@@ -151,7 +151,6 @@ impl Engine {
         let core = &self.core;
         let (id, last) = (run.id, run.seq);
         let live = Arc::new(LiveRun::new(run, 0, &events, &core.memory));
-        let guard = live.guard();
         live.update_slot(|of_live| *of_live = slot);
         core.admission.acquire(&live);
         core.live_runs.insert(&live);
@@ -161,8 +160,10 @@ impl Engine {
             live.clone(),
             AppendBuffer::for_new_run(row, events, request),
         );
-        self.until_durable(live, last, idempotency, in_use).wait().await?;
-        Ok(StartedRun::new(self, id, Some(guard)))
+        self.until_durable(live.clone(), last, idempotency, in_use)
+            .wait()
+            .await?;
+        Ok(StartedRun::new(self, id, Some(live)))
     }
 
     /// Stores a created run as queued. Returns when that is durable; then only the run's entry in the queue stays in

@@ -1,10 +1,12 @@
 //! A handle on a run that was started.
 
+use std::sync::Arc;
+
 use heddle_kernel::RunId;
 
-use crate::{engine::Engine, live_run::LiveRunGuard, results::RunView};
+use crate::{engine::Engine, errors::StopReason, live_run::LiveRun, results::RunView};
 
-/// A handle on a run that was started. A run that started just now stays in memory while the handle exists.
+/// A handle on a run that was started.
 pub struct StartedRun {
     /// The run's id.
     pub id: RunId,
@@ -12,11 +14,11 @@ pub struct StartedRun {
     pub replayed: bool,
     engine: Engine,
     /// Set for a run that started just now: its driver reports the run's end without reading the journal.
-    live: Option<LiveRunGuard>,
+    live: Option<Arc<LiveRun>>,
 }
 
 impl StartedRun {
-    pub(crate) fn new(engine: &Engine, id: RunId, live: Option<LiveRunGuard>) -> Self {
+    pub(crate) fn new(engine: &Engine, id: RunId, live: Option<Arc<LiveRun>>) -> Self {
         Self {
             id,
             replayed: false,
@@ -35,7 +37,7 @@ impl StartedRun {
 
     /// The run's current durable state. `None` if the run cannot be read.
     pub async fn view(&self) -> Option<RunView> {
-        if let Some(live) = &self.live {
+        if let Some(live) = self.live.as_ref().filter(|live| !live.is_stopped()) {
             let view = live.read(RunView::of);
             if live.durable_to(view.last_seq).await.is_ok() {
                 return self.engine.as_listed(view).await.ok();
@@ -46,13 +48,12 @@ impl StartedRun {
 
     /// Waits until the run ends, or this engine stops driving it. [`Self::view`] shows which.
     pub async fn over(&self) {
-        let _ = match &self.live {
-            Some(live) => live.over().await,
-            None => match self.engine.guard(self.id).await {
-                Ok(Some(live)) => live.over().await,
-                // The run has ended or cannot be read.
-                Ok(None) | Err(_) => Ok(()),
+        match &self.live {
+            Some(live) => match live.over().await {
+                Err(StopReason::Unloaded) => self.engine.core.over(self.id).await,
+                Ok(()) | Err(_) => {}
             },
-        };
+            None => self.engine.core.over(self.id).await,
+        }
     }
 }
