@@ -7,7 +7,7 @@ use heddle_json::Object;
 use heddle_kernel::{Event, EventRecord, Input, PendingWork, Run, RunId, Status, Timestamp, run::Graphs};
 
 use crate::calls::decide;
-use crate::script::{LINE, check, functions, make};
+use crate::script::{LINE, check, functions, make, started};
 
 /// Two arms that join.
 const DIAMOND: &str =
@@ -463,4 +463,23 @@ fn a_run_continues_in_every_state_in_which_it_was_imported() {
         run.pending_work().next(),
         Some(PendingWork::Call { step: 3, attempt: 2 })
     );
+}
+
+#[test]
+fn event_times_never_go_backwards() {
+    let mut run = started(LINE, |_| ());
+    let mut at = |input, now| {
+        let decision = heddle_kernel::decide(&mut run, input, Timestamp(now)).unwrap();
+        decision.events[0].at
+    };
+    let pause = || Input::Pause {
+        reason: "wait".into(),
+    };
+    let resume = || Input::Resume {
+        active_calls: Vec::new(),
+    };
+    assert_eq!(at(pause(), 5_000), Timestamp(5_000));
+    // The clock was set back, or the next owner's clock is behind.
+    assert_eq!(at(resume(), 1_000), Timestamp(5_000));
+    assert_eq!(at(pause(), 6_000), Timestamp(6_000));
 }
