@@ -143,7 +143,7 @@ fn an_older_store_is_migrated_with_a_copy_beside_it() {
         assert!(migrated.status.success(), "{migrated:?}");
         let stdout = text(&migrated.stdout);
         assert!(
-            stdout.contains(&format!("from format {format} to format 6")),
+            stdout.contains(&format!("from format {format} to format 7")),
             "{stdout}"
         );
         let backup = path.with_file_name(format!("heddle.db.v{format}.bak"));
@@ -155,7 +155,7 @@ fn an_older_store_is_migrated_with_a_copy_beside_it() {
         );
         let after = store(&path, &["check"]);
         assert!(after.status.success(), "{after:?}");
-        assert!(text(&after.stdout).contains("format 6,"), "{after:?}");
+        assert!(text(&after.stdout).contains("format 7,"), "{after:?}");
 
         let again = store(&path, &["migrate"]);
         assert!(text(&again.stdout).contains("the newest"), "{again:?}");

@@ -14,7 +14,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 const APPLICATION_ID: i32 = 0x4864_646c;
 
 /// The newest format: the number of the last migration.
-pub(crate) const FORMAT: i32 = 6;
+pub(crate) const FORMAT: i32 = 7;
 
 /// The number of pages at which the write-ahead log is copied into the file. The commit that does so needs two more
 /// syncs. It limits the log to about 16 MiB.

@@ -39,7 +39,7 @@ const UNFINISHED: &str = "SELECT id FROM runs
 const DUE: &str = "SELECT id FROM runs WHERE wake_at <= ?1 ORDER BY wake_at, id LIMIT ?2";
 const NEXT_DUE: &str = "SELECT wake_at FROM runs WHERE wake_at IS NOT NULL ORDER BY wake_at LIMIT 1";
 // The length of a body is read without the body.
-const QUEUED: &str = "SELECT id, priority, grp,
+const QUEUED: &str = "SELECT id, priority, grp, group_limit,
         (SELECT length(body) FROM events WHERE run = runs.id ORDER BY first_seq LIMIT 1) FROM runs
     WHERE origin_kind IN ('api', 'schedule', 'fork', 'import') AND status = 'queued'
     ORDER BY priority DESC, id";
@@ -202,8 +202,8 @@ pub(super) fn queued(connection: &Connection) -> Result<Vec<QueuedRun>, StoreErr
             run: run_id(row)?,
             priority: row.get(1)?,
             group: row.get(2)?,
-            group_limit: None,
-            bytes: row.get::<_, Option<i64>>(3)?.unwrap_or_default().unsigned_abs(),
+            group_limit: row.get(3)?,
+            bytes: row.get::<_, Option<i64>>(4)?.unwrap_or_default().unsigned_abs(),
         })
     })
 }

@@ -28,8 +28,8 @@ use crate::{
 };
 
 /// The newest format.
-pub(crate) const NEWEST: i32 = 6;
-const FORMATS: [i32; 6] = [1, 2, 3, 4, 5, NEWEST];
+pub(crate) const NEWEST: i32 = 7;
+const FORMATS: [i32; 7] = [1, 2, 3, 4, 5, 6, NEWEST];
 
 const COMPONENT: &[u8] = b"component";
 
@@ -128,7 +128,7 @@ impl ContentRun {
                 created_at: self.events[0].at,
                 priority: self.priority,
                 group: self.group.clone(),
-                group_limit: None,
+                group_limit: self.group.as_ref().map(|_| 2),
                 origin: self.origin.clone(),
             };
             let request = |request: &ContentRequest| Request {

@@ -126,7 +126,7 @@ async fn a_newer_format_is_refused_and_left_alone() {
             error,
             OpenError::Newer {
                 found: 7,
-                known: 6,
+                known: 7,
                 ..
             }
         ),
