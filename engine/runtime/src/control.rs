@@ -9,10 +9,10 @@ use tokio::sync::oneshot;
 
 use crate::{
     engine::Engine,
-    errors::SendError,
+    errors::{SendError, StopReason},
     idempotency::{IdempotencyGuard, KeyLookup},
     live_run::{LiveRunGuard, RunCommand},
-    ports::ReadError,
+    ports::{AppendError, ReadError},
     results::RequestKey,
 };
 
@@ -187,7 +187,19 @@ impl Engine {
             match answer.await {
                 Ok(answer) => {
                     let seq = answer?;
-                    live.durable_to(seq).await?;
+                    match (live.durable_to(seq).await, &idempotency) {
+                        (Ok(()), _) => {}
+                        (Err(StopReason::AppendFailed(AppendError::DuplicateRequest(first))), guard) => {
+                            if let Some(guard) = guard.as_ref().filter(|guard| guard.is_for(&first)) {
+                                guard.check_same(&first)?;
+                                return Ok(first.seq);
+                            }
+                            // Another command of the same append was answered before: the run is loaded again.
+                            tokio::task::yield_now().await;
+                            continue;
+                        }
+                        (Err(stopped), _) => return Err(stopped.into()),
+                    }
                     // The client may repeat the request as soon as it gets the response.
                     idempotency.inspect(|idempotency| idempotency.release());
                     return Ok(seq);

@@ -65,8 +65,10 @@ impl IdempotencyKeys {
         };
         match journal.request(to, &guard.key.key).await? {
             None => Ok(KeyLookup::New(Some(Arc::new(guard)))),
-            Some(known) if known.digest == guard.key.digest => Ok(KeyLookup::Applied(known)),
-            Some(_) => Err(KeyError::Reused(guard.key.key.clone()).into()),
+            Some(known) => {
+                guard.check_same(&known)?;
+                Ok(KeyLookup::Applied(known))
+            }
         }
     }
 }
@@ -88,6 +90,22 @@ impl IdempotencyGuard {
             digest: self.key.digest.clone(),
             run,
             seq,
+        }
+    }
+
+    /// Whether a stored request is the one that this guard reserves the key for.
+    pub(crate) fn is_for(&self, stored: &Request) -> bool {
+        (self.to, &self.key.key) == (stored.to, &stored.key)
+    }
+
+    /// Checks that the stored request with this key has the same content.
+    ///
+    /// # Errors
+    /// If it has other content.
+    pub(crate) fn check_same(&self, stored: &Request) -> Result<(), KeyError> {
+        match stored.digest == self.key.digest {
+            true => Ok(()),
+            false => Err(KeyError::Reused(self.key.key.clone())),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use heddle_kernel::{EventRecord, Run};
+use heddle_kernel::{EventRecord, Run, RunId};
 use tokio::{runtime::Handle, sync::OwnedRwLockReadGuard};
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     errors::{StartError, StopReason},
     idempotency::{IdempotencyGuard, KeyLookup},
     live_run::LiveRun,
-    ports::{Append, EngineId, NewRun, QueuedRun, RunDisposition},
+    ports::{Append, AppendError, EngineId, NewRun, QueuedRun, RunDisposition},
     results::Start,
     started_run::StartedRun,
 };
@@ -45,11 +45,20 @@ struct UntilDurable {
 }
 
 impl UntilDurable {
-    async fn wait(mut self) -> Result<(), StopReason> {
+    /// Returns the run that the same request has started on another engine meanwhile, if there is one: then this run was
+    /// not created.
+    async fn wait(mut self) -> Result<Option<RunId>, StartError> {
         let durable = self.live.durable_to(self.last).await;
         // The client may repeat the request as soon as it gets the response.
-        self.kept = None;
-        durable
+        let idempotency = self.kept.take().and_then(|(idempotency, _)| idempotency);
+        match (durable, idempotency) {
+            (Ok(()), _) => Ok(None),
+            (Err(StopReason::AppendFailed(AppendError::DuplicateRequest(first))), Some(idempotency)) => {
+                idempotency.check_same(&first)?;
+                Ok(Some(first.run))
+            }
+            (Err(stopped), _) => Err(stopped.into()),
+        }
     }
 }
 
@@ -160,10 +169,11 @@ impl Engine {
             live.clone(),
             AppendBuffer::for_new_run(row, events, request),
         );
-        self.until_durable(live.clone(), last, idempotency, in_use)
-            .wait()
-            .await?;
-        Ok(StartedRun::new(self, id, Some(live)))
+        let first = self.until_durable(live.clone(), last, idempotency, in_use).wait().await?;
+        Ok(match first {
+            None => StartedRun::new(self, id, Some(live)),
+            Some(first) => StartedRun::replayed(self, first),
+        })
     }
 
     /// Stores a created run as queued. Returns when that is durable; then only the run's entry in the queue stays in
@@ -202,8 +212,11 @@ impl Engine {
             snapshot: None,
             ack: Arc::new(ack),
         });
-        self.until_durable(live, last, idempotency, in_use).wait().await?;
-        Ok(StartedRun::new(self, id, None))
+        let first = self.until_durable(live, last, idempotency, in_use).wait().await?;
+        Ok(match first {
+            None => StartedRun::new(self, id, None),
+            Some(first) => StartedRun::replayed(self, first),
+        })
     }
 
     fn until_durable(

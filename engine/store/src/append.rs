@@ -5,10 +5,20 @@
 //! caller makes such an append.
 
 use heddle_kernel::{Event, Status};
-use heddle_runtime::ports::{Append, RunDisposition};
+use heddle_runtime::ports::{Append, Request, RunDisposition};
 
 /// The message for every append that follows a refused one.
 pub(crate) const AFTER_REFUSED: &str = "an earlier append of this run was refused";
+
+/// Why an append that breaks no rule by itself is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The append does not continue the journal of its run.
+    Conflict(String),
+    /// A request of the append was answered before, with this result. The run is unharmed: after it was loaded again, its
+    /// next append continues the journal.
+    Duplicate(Box<Request>),
+}
 
 /// Where the journal of a run ends, and whether it can continue. The numbers are those of the last event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@
 //!
 //! | table | a row is | key |
 //! |---|---|---|
-//! | `runs` | a run as lists show it: graph, status, times, priority, group, origin, error | run id |
+//! | `runs` | a run as lists show it: graph, status, times, priority, group and its limit, origin, error | run id |
 //! | `events` | a chunk of a run's event records as JSON, with a checksum; rows are only added and deleted | row id; index on run and event number |
 //! | `snapshots` | a run's state at one of its events, with a checksum | run and event number |
 //! | `requests` | an answered request with its idempotency key | scope (run or none) and key |

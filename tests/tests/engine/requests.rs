@@ -1,14 +1,16 @@
 //! Requests with an idempotency key are processed once.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use heddle_json::{Object, object::json};
 use heddle_kernel::Digest;
 use heddle_runtime::{Engine, KeyError, RequestKey, SendError, Settings, Start, StartError, StepError};
+use heddle_store::MemoryJournal;
 use tokio::time::timeout;
 
-use crate::script::{
-    PATIENCE, Scripted, all, engine, fresh, graph, idle, is_pending, line, start, until, view,
+use crate::{
+    script::{PATIENCE, Scripted, all, engine, fresh, graph, idle, is_pending, line, start, until, view},
+    wrapped::Wrapped,
 };
 
 fn key(key: &str, body: &str) -> Option<RequestKey> {
@@ -220,4 +222,41 @@ async fn a_repeated_fork_request_returns_the_same_run() {
     all(&engine, forked).await;
     assert_eq!(*functions.calls.borrow(), 3);
     until("the engine is idle", || engine.stats().runs_in_flight == 0).await;
+}
+
+/// A request with the same key was answered by another engine after this engine looked for it: the store refuses the append.
+#[tokio::test]
+async fn a_request_that_another_engine_answers_at_the_same_time_returns_the_first_result() {
+    let journal = Arc::new(Wrapped::of(MemoryJournal::new()));
+    let functions = Arc::new(Scripted::default());
+    let engine = engine(&journal, &functions, Settings::default());
+    let graph = graph(
+        &engine,
+        r#"{"nodes": {"w": {"wait": {"signal": "s"}, "output": "all"}}, "edges": {"w": [{"when": "size(state.all) < 2", "to": "w"}, {"to": "end"}]},
+            "state": {"all": {"merge": "append"}}}"#,
+    )
+    .await;
+    let run = engine.start_run(keyed(&graph, key("k", "x"))).await.unwrap().id;
+    let send = async |k: &'static str, body: &'static str| {
+        engine.signal(run, "s", json(body).unwrap(), key(k, body)).await
+    };
+    let seq = send("s1", "[1]").await.unwrap();
+    journal.hides_requests.store(true, Ordering::SeqCst);
+    let again = engine.start_run(keyed(&graph, key("k", "x"))).await.unwrap();
+    assert_eq!((again.id, again.replayed), (run, true));
+    assert!(matches!(
+        engine.start_run(keyed(&graph, key("k", "y"))).await,
+        Err(StartError::Key(KeyError::Reused(_)))
+    ));
+    assert_eq!(runs(&engine).await, 1);
+    assert_eq!(timeout(PATIENCE, send("s1", "[1]")).await.unwrap().unwrap(), seq);
+    assert!(matches!(
+        timeout(PATIENCE, send("s1", "[3]")).await.unwrap(),
+        Err(SendError::Key(KeyError::Reused(_)))
+    ));
+    // The run is unharmed: the next signal ends it.
+    timeout(PATIENCE, send("s2", "[2]")).await.unwrap().unwrap();
+    all(&engine, run).await;
+    assert_eq!(view(&engine, run).await.state.to_text(), r#"{"all":[1,2]}"#);
+    idle(&engine).await;
 }

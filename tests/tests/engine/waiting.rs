@@ -7,7 +7,7 @@ use heddle_kernel::{Event, Refusal, RunId, Status};
 use heddle_runtime::{Engine, SendError, Settings, Start, WatchItem, ports::Journal};
 use tokio::time::timeout;
 
-use crate::script::{PATIENCE, all, engine, fresh, graph, idle, start};
+use crate::script::{PATIENCE, all, engine, fresh, graph, idle, is_pending, start};
 
 const ASK: &str = r#"{"nodes": {"ask": {"wait": {"signal": "approval", "prompt": "Publish?", "schema": {"type": "object"}}}, "b": {}}, "edges": {"ask": "b"}}"#;
 
@@ -114,6 +114,39 @@ async fn a_watcher_of_a_waiting_run_gets_its_next_events() {
     assert!(matches!(next, WatchItem::Event(event) if event.seq == 3));
     drop(watch);
     idle(&engine).await;
+}
+
+#[tokio::test]
+async fn watching_and_waiting_for_the_end_do_not_load_a_run() {
+    let (_, _, engine) = fresh();
+    engine.recover().await.unwrap();
+    let graph = graph(&engine, ASK).await;
+    let started = engine
+        .start_run(Start::of(&graph, Object::default()))
+        .await
+        .unwrap();
+    let run = started.id;
+    idle(&engine).await;
+    let mut watch = engine.watch(run, 0).await.unwrap().unwrap();
+    for expected in 1..=2 {
+        let next = timeout(PATIENCE, watch.next()).await.unwrap().unwrap().unwrap();
+        assert!(matches!(next, WatchItem::Event(event) if event.seq == expected));
+    }
+    let mut next = Box::pin(watch.next());
+    let mut over = Box::pin(started.over());
+    for _ in 0..100 {
+        assert!(is_pending(&mut next).await && is_pending(&mut over).await);
+        assert_eq!(engine.stats().held_bytes, 0, "the run is not in memory");
+        tokio::task::yield_now().await;
+    }
+    engine
+        .signal(run, "approval", json("{}").unwrap(), None)
+        .await
+        .unwrap();
+    let next = timeout(PATIENCE, next).await.unwrap().unwrap().unwrap();
+    assert!(matches!(next, WatchItem::Event(event) if event.seq == 3));
+    timeout(PATIENCE, over).await.unwrap();
+    assert!(started.view().await.unwrap().status.is_over());
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -24,6 +24,8 @@ pub(crate) struct Wrapped<J> {
     pub(crate) damaged: Mutex<HashSet<RunId>>,
     /// Whether all snapshots are damaged.
     pub(crate) no_snapshots: bool,
+    /// Whether stored requests are not found, as if another engine stored them a moment later.
+    pub(crate) hides_requests: AtomicBool,
 }
 
 impl<J: Store> Wrapped<J> {
@@ -33,6 +35,7 @@ impl<J: Store> Wrapped<J> {
             events: AtomicUsize::new(0),
             damaged: Mutex::default(),
             no_snapshots: false,
+            hides_requests: AtomicBool::new(false),
         }
     }
 
@@ -82,7 +85,10 @@ impl<J: Store> Journal for Wrapped<J> {
     }
 
     fn request(&self, run: Option<RunId>, key: &str) -> Answer<'_, Option<Request>> {
-        self.journal.request(run, key)
+        match self.hides_requests.load(Ordering::SeqCst) {
+            true => Box::pin(async { Ok(None) }),
+            false => self.journal.request(run, key),
+        }
     }
 
     fn run(&self, id: RunId) -> Answer<'_, Option<RunRow>> {

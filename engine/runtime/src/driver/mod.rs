@@ -25,6 +25,7 @@ use crate::{
     errors::StopReason,
     live_run::{LiveRun, RunCommand},
     memory_budget::MEMORY_POLL_INTERVAL,
+    ports::AppendError,
 };
 
 /// How often the log lines of active calls are journaled.
@@ -358,8 +359,18 @@ impl Driver {
         self.flush();
         let (core, live) = (&self.core, &self.live);
         let durable = live.clone().durable_so_far().await;
-        if let Err(StopReason::AppendFailed(error)) = &durable {
-            tracing::error!(run = %live.id, %error, "this engine stops driving a run: its events cannot be stored");
+        let is_duplicate = matches!(
+            durable,
+            Err(StopReason::AppendFailed(AppendError::DuplicateRequest(_)))
+        );
+        match &durable {
+            Err(StopReason::AppendFailed(error)) if is_duplicate => {
+                tracing::info!(run = %live.id, %error, "a request was answered by another engine: the run is loaded again");
+            }
+            Err(StopReason::AppendFailed(error)) => {
+                tracing::error!(run = %live.id, %error, "this engine stops driving a run: its events cannot be stored");
+            }
+            _ => {}
         }
         core.live_runs.remove_if(live, || true);
         core.admission.release(live);
@@ -370,5 +381,8 @@ impl Driver {
             core.schedules.run_ended(live.id);
         }
         live.close();
+        if is_duplicate && was_stored {
+            core.spawn_background(core.clone().load_postponed([live.id].into()));
+        }
     }
 }

@@ -22,7 +22,10 @@ use heddle_runtime::ports::{
 use tokio::sync::oneshot;
 
 use self::tables::{StoredRun, Tables};
-use crate::{append, codec};
+use crate::{
+    append::{self, Refused},
+    codec,
+};
 
 /// The size in bytes from which a page of events takes no further event. Small, so that tests read several pages.
 const PAGE_BYTES: usize = 16 * 1024;
@@ -45,6 +48,9 @@ struct State {
     tables: Tables,
     /// Runs of which an append was refused: their later appends are refused too.
     broken: HashSet<RunId>,
+    /// Runs whose last append was refused because a request was answered before: until they are loaded again, their appends
+    /// are refused without harm.
+    outdated: HashSet<RunId>,
     /// Runs that could not begin during a stall: their later appends fail too, until the stall ends.
     not_begun: HashSet<RunId>,
     /// Set by [`MemoryJournal::hold`].
@@ -265,7 +271,7 @@ impl Journal for MemoryJournal {
                     run: run.row.id,
                     priority: run.row.priority,
                     group: run.row.group.clone(),
-                    group_limit: None,
+                    group_limit: run.group_limit,
                     bytes: run.events.first().map_or(0, |event| event.len() as u64),
                 })
                 .collect();
@@ -561,9 +567,19 @@ impl State {
             }
             (job, Some(error)) => Box::new(move || fail(job, &AppendError::Closed, &error)),
             (Job::Append(append, texts), None) => match self.tables.append(&append, texts, &self.broken) {
-                Ok(seq) => Box::new(move || append.ack.durable(seq)),
-                Err(message) => {
-                    self.broken.insert(append.run);
+                Ok(seq) => {
+                    self.outdated.remove(&append.run);
+                    Box::new(move || append.ack.durable(seq))
+                }
+                Err(Refused::Duplicate(request)) => {
+                    self.outdated.insert(append.run);
+                    let error = AppendError::DuplicateRequest(request);
+                    Box::new(move || append.ack.failed(error))
+                }
+                Err(Refused::Conflict(message)) => {
+                    if !self.outdated.contains(&append.run) {
+                        self.broken.insert(append.run);
+                    }
                     let error = AppendError::Conflict {
                         run: append.run,
                         message,

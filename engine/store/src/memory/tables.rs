@@ -10,7 +10,7 @@ use heddle_runtime::ports::{
     Append, GraphRow, GroupCounts, NewRun, PluginRow, Request, RunDisposition, RunRow, SecretText, Usage,
 };
 
-use crate::append::{JournalHead, mismatch};
+use crate::append::{JournalHead, Refused, mismatch};
 
 /// All durable data.
 #[derive(Clone, Default)]
@@ -30,6 +30,8 @@ pub(super) struct Tables {
 #[derive(Clone)]
 pub(super) struct StoredRun {
     pub(super) row: RunRow,
+    /// How many runs of the run's group may be active.
+    pub(super) group_limit: Option<u32>,
     /// The JSON texts of the events.
     pub(super) events: Vec<String>,
     /// The JSON texts of the snapshots, by event number.
@@ -53,6 +55,7 @@ impl StoredRun {
                 last_seq: 0,
                 error: None,
             },
+            group_limit: begins.group_limit,
             events: Vec::new(),
             snapshots: BTreeMap::new(),
         }
@@ -66,7 +69,7 @@ impl Tables {
         append: &Append,
         texts: Vec<String>,
         refused: &HashSet<RunId>,
-    ) -> Result<u64, String> {
+    ) -> Result<u64, Refused> {
         let head = match self.runs.get(&append.run) {
             _ if refused.contains(&append.run) => JournalHead::Refused,
             None => JournalHead::Absent,
@@ -74,14 +77,11 @@ impl Tables {
         };
         let first = append.events[0].seq;
         if let Some(message) = mismatch(head, append.begins.is_some(), append.reopens, first) {
-            return Err(message);
+            return Err(Refused::Conflict(message));
         }
         for request in &append.requests {
-            if self.requests.contains_key(&(request.to, request.key.clone())) {
-                return Err(format!(
-                    "a request with the key `{}` was answered before",
-                    request.key
-                ));
+            if let Some(first) = self.requests.get(&(request.to, request.key.clone())) {
+                return Err(Refused::Duplicate(Box::new(first.clone())));
             }
         }
         if let Some(begins) = &append.begins {

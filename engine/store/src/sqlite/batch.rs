@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use heddle_kernel::{GraphId, RunId};
+use heddle_kernel::{Digest, GraphId, RunId};
 use heddle_runtime::ports::{GraphRow, NewRun, Request, RunDisposition, RunSnapshot};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -33,6 +33,8 @@ pub(super) enum Verdict {
     RunsDeleted(usize),
     /// The append breaks a rule or does not continue the journal of its run.
     Conflict(String),
+    /// A request of the append was answered before, with this result.
+    Duplicate(Box<Request>),
     /// The rows that the job needs are damaged.
     Damaged(String),
 }
@@ -45,6 +47,9 @@ pub(super) struct HeadCache {
     /// Runs of which an append was refused, with the verdict: later appends are refused too. The file lock excludes
     /// other writers, so the journal cannot have changed since.
     refused: HashMap<RunId, Verdict>,
+    /// Runs whose last append was refused because a request was answered before. Appends that were sent before the run is
+    /// loaded again do not continue its journal, and are refused without harm to the run.
+    outdated: HashSet<RunId>,
     /// Whether rows of deleted runs may remain. A run whose id is among them can be imported again.
     pub(super) deletions_pending: bool,
 }
@@ -56,6 +61,8 @@ struct RunWrite<'a> {
     before: JournalHead,
     /// The head after the appends that were planned so far.
     head: JournalHead,
+    /// Whether the last append was refused because a request was answered before.
+    is_outdated: bool,
     begins: Option<&'a NewRun>,
     /// The graph to which the run was upgraded.
     upgraded: Option<&'a GraphId>,
@@ -104,7 +111,7 @@ fn write<'a>(
         heads,
         runs: Vec::new(),
         indexes: HashMap::new(),
-        keys: HashSet::new(),
+        keys: HashMap::new(),
     };
     let mut verdicts = Vec::with_capacity(jobs.len());
     for job in jobs {
@@ -211,8 +218,8 @@ struct Plan<'a, 'c> {
     runs: Vec<RunWrite<'a>>,
     /// The index in `runs` of each run.
     indexes: HashMap<RunId, usize>,
-    /// The keys of the requests that the batch answers.
-    keys: HashSet<(Option<RunId>, &'a str)>,
+    /// The requests that the batch answers, by scope and key.
+    keys: HashMap<(Option<RunId>, &'a str), &'a Request>,
 }
 
 impl<'a> Plan<'a, '_> {
@@ -224,15 +231,19 @@ impl<'a> Plan<'a, '_> {
             .fault
             .clone()
             .or_else(|| mismatch(head, append.begins.is_some(), append.reopens, append.first));
-        let problem = match problem {
-            None => self.answered_before(&append.requests)?,
-            some => some,
-        };
-        let run = &mut self.runs[index];
         if let Some(message) = problem {
-            run.head = JournalHead::Refused;
+            let run = &mut self.runs[index];
+            if !run.is_outdated || append.fault.is_some() {
+                run.head = JournalHead::Refused;
+            }
             let earlier = self.heads.refused.get(&append.run);
             return Ok(earlier.cloned().unwrap_or(Verdict::Conflict(message)));
+        }
+        let answered = self.answered_before(&append.requests)?;
+        let run = &mut self.runs[index];
+        run.is_outdated = answered.is_some();
+        if let Some(request) = answered {
+            return Ok(Verdict::Duplicate(request));
         }
         run.begins = run.begins.or(append.begins.as_ref());
         run.upgraded = append.upgraded.as_ref().or(run.upgraded);
@@ -259,6 +270,7 @@ impl<'a> Plan<'a, '_> {
             run,
             before: head,
             head,
+            is_outdated: self.heads.outdated.contains(&run),
             begins: None,
             upgraded: None,
             chunks: Vec::new(),
@@ -271,22 +283,43 @@ impl<'a> Plan<'a, '_> {
         Ok(index)
     }
 
-    /// The message that one of these requests was answered before, if one was.
-    fn answered_before(&mut self, requests: &'a [Request]) -> rusqlite::Result<Option<String>> {
-        for request in requests {
-            let sql = "SELECT 1 FROM requests WHERE scope = ?1 AND key = ?2";
-            let mut found = self.connection.prepare_cached(sql)?;
-            if !self.keys.insert((request.to, &request.key))
-                || found.exists(params![scope(request.to.as_ref()), &*request.key])?
-            {
-                return Ok(Some(format!(
-                    "a request with the key `{}` was answered before",
-                    request.key
-                )));
+    /// The first of these requests that was answered before, with its result then. Adds the requests to the plan otherwise.
+    fn answered_before(&mut self, requests: &'a [Request]) -> rusqlite::Result<Option<Box<Request>>> {
+        for (index, request) in requests.iter().enumerate() {
+            let mut earlier = requests[..index].iter();
+            let planned = self.keys.get(&(request.to, &*request.key)).copied();
+            let planned = planned
+                .or_else(|| earlier.find(|earlier| (earlier.to, &earlier.key) == (request.to, &request.key)));
+            let first = match planned {
+                Some(first) => Some(first.clone()),
+                None => stored_request(self.connection, request)?,
+            };
+            if first.is_some() {
+                return Ok(first.map(Box::new));
             }
         }
+        let planned = requests
+            .iter()
+            .map(|request| ((request.to, &*request.key), request));
+        self.keys.extend(planned);
         Ok(None)
     }
+}
+
+/// The stored request with the same scope and key.
+fn stored_request(connection: &Connection, request: &Request) -> rusqlite::Result<Option<Request>> {
+    let sql = "SELECT digest, run, seq FROM requests WHERE scope = ?1 AND key = ?2";
+    let mut found = connection.prepare_cached(sql)?;
+    let row = found.query_row(params![scope(request.to.as_ref()), &*request.key], |row| {
+        Ok(Request {
+            to: request.to,
+            key: request.key.clone(),
+            digest: Digest(row.get(0)?),
+            run: RunId(uuid::Uuid::from_bytes(row.get(1)?)),
+            seq: row.get::<_, i64>(2)? as u64,
+        })
+    });
+    row.optional()
 }
 
 /// The stored scope of a request: the id of the run that it went to, or empty if it started a run.
@@ -315,8 +348,8 @@ impl RunWrite<'_> {
         let (status, error) = (self.disposition.status().as_str(), self.error);
         if let Some(begins) = self.begins {
             let sql = "INSERT INTO runs (id, graph, status, created_at, finished_at, error, wake_at,
-                                         priority, grp, origin)
-                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+                                         priority, grp, origin, group_limit)
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
             let graph = self.upgraded.unwrap_or(&begins.graph);
             let (graph, created_at) = (&*graph.0, begins.created_at.0);
             let (group, origin) = (begins.group.as_deref(), begins.origin.as_deref());
@@ -330,7 +363,8 @@ impl RunWrite<'_> {
                 wake_at,
                 begins.priority,
                 group,
-                origin
+                origin,
+                begins.group_limit,
             ])?;
             return Ok(());
         }
@@ -426,7 +460,15 @@ impl HeadCache {
         if self.last.len() > MAX_CACHED_HEADS {
             self.last.clear();
         }
+        if self.outdated.len() > MAX_CACHED_HEADS {
+            self.outdated.clear();
+        }
         for write in runs {
+            match write.is_outdated {
+                true => drop(self.outdated.insert(write.run)),
+                false if self.outdated.is_empty() => {}
+                false => drop(self.outdated.remove(&write.run)),
+            }
             match write.head {
                 JournalHead::Running(last) => {
                     self.last.insert(write.run, last);

@@ -132,6 +132,9 @@ pub(super) fn answer(job: Job, verdict: Verdict) {
             let run = append.run;
             refuse(&*append.ack, AppendError::Conflict { run, message });
         }
+        (Job::Append(append), Verdict::Duplicate(request)) => {
+            call_ack(|| append.ack.failed(AppendError::DuplicateRequest(request)));
+        }
         (Job::Append(append), Verdict::Damaged(message)) => {
             let run = append.run;
             refuse(&*append.ack, AppendError::Damaged { run, message });

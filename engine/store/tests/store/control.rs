@@ -5,10 +5,10 @@ use std::sync::Arc;
 use heddle_json::object::json;
 use heddle_kernel::{Digest, Event, RunId, Status, Timestamp};
 use heddle_runtime::ports::{
-    Append, AppendError, EngineId, QueuedRun, Request, RunDisposition, RunFilter, RunSnapshot, RunWait, Store,
+    Append, EngineId, QueuedRun, Request, RunDisposition, RunFilter, RunSnapshot, RunWait, Store,
 };
 
-use crate::world::{RunWriter, World, all_events, conflict, failed, log, run_id};
+use crate::world::{RunWriter, World, all_events, conflict, duplicate, failed, log, run_id};
 
 contract! {
     a_queued_run_waits_for_its_turn_and_begins,
@@ -21,6 +21,7 @@ contract! {
     the_newest_snapshot_up_to_an_event_is_found,
     an_answered_request_is_found_where_it_went,
     a_request_is_answered_once,
+    a_duplicate_request_harms_no_run,
     runs_that_began_before_a_time_are_found_oldest_first,
     a_deleted_run_is_gone_with_all_its_data,
     runs_that_have_not_ended_are_not_deleted,
@@ -44,7 +45,7 @@ async fn a_queued_run_waits_for_its_turn_and_begins(mut world: impl World) {
         run: writer.run,
         priority: 3,
         group: Some("g".into()),
-        group_limit: None,
+        group_limit: Some(2),
         bytes: journal.queued().await.unwrap()[0].bytes,
     };
     assert!((20..1_000).contains(&expected.bytes), "{}", expected.bytes);
@@ -300,6 +301,14 @@ fn request(to: Option<RunId>, key: &str, writer: &RunWriter) -> Request {
     }
 }
 
+/// The stored result of a request with this key that started a run.
+fn started(writer: &RunWriter, key: &str) -> Request {
+    Request {
+        seq: 1,
+        ..request(None, key, writer)
+    }
+}
+
 /// Starts a run by a request with this key.
 async fn start(
     journal: &dyn Store,
@@ -361,24 +370,11 @@ async fn an_answered_request_is_found_where_it_went(mut world: impl World) {
     assert_eq!(found(None, "Key").await, None);
 }
 
-/// Checks that an append was refused because its request was answered before.
-fn repeated(result: Result<u64, AppendError>) {
-    let error = result.expect_err("the request was answered before");
-    let is_repeated = matches!(
-        &error,
-        AppendError::Conflict { .. } | AppendError::DuplicateRequest(_)
-    );
-    assert!(
-        is_repeated && error.to_string().contains("was answered before"),
-        "{error}"
-    );
-}
-
 async fn a_request_is_answered_once(mut world: impl World) {
     let journal = world.open();
     let (mut one, mut two) = (RunWriter::new(1), RunWriter::new(2));
     start(&*journal, &mut one, "key").await.unwrap();
-    repeated(start(&*journal, &mut two, "key").await);
+    duplicate(start(&*journal, &mut two, "key").await, &started(&one, "key"));
     assert!(journal.run(two.run).await.unwrap().is_none());
     // In one commit, too.
     let lines = [3, 4].map(|number| {
@@ -390,9 +386,39 @@ async fn a_request_is_answered_once(mut world: impl World) {
     });
     let [(first, one_told), (second, two_told)] = lines;
     one_told.await.unwrap().unwrap();
-    repeated(two_told.await.unwrap());
+    let stored = journal.request(None, "other").await.unwrap().unwrap();
+    assert_eq!(stored.run, first);
     assert!(journal.run(second).await.unwrap().is_none());
-    assert_eq!(journal.request(None, "other").await.unwrap().unwrap().run, first);
+    duplicate(two_told.await.unwrap(), &stored);
+}
+
+async fn a_duplicate_request_harms_no_run(mut world: impl World) {
+    let journal = world.open();
+    let mut writer = RunWriter::new(1);
+    writer.begin(&*journal).await.unwrap().unwrap();
+    send(&*journal, &mut writer, "key").await.unwrap();
+    let first = journal.request(Some(writer.run), "key").await.unwrap().unwrap();
+    // Another engine answers the same request: nothing of its append is stored.
+    let mut other = RunWriter::at(1, writer.seq);
+    duplicate(send(&*journal, &mut other, "key").await, &first);
+    // Appends that were sent before the run is loaded again do not continue its journal.
+    conflict(other.append_logs(&*journal, 1).await.unwrap(), other.run);
+    assert_eq!(
+        all_events(&*journal, writer.run, 10).await.len() as u64,
+        writer.seq
+    );
+    // The run is loaded again and continues.
+    let mut loaded = RunWriter::at(1, writer.seq);
+    loaded.append_logs(&*journal, 2).await.unwrap().unwrap();
+    send(&*journal, &mut loaded, "another key").await.unwrap();
+    loaded.finish(&*journal).await.unwrap().unwrap();
+    // A run that was not created because its start request was answered before leaves nothing.
+    let (mut one, mut two) = (RunWriter::new(2), RunWriter::new(3));
+    start(&*journal, &mut one, "start").await.unwrap();
+    duplicate(start(&*journal, &mut two, "start").await, &started(&one, "start"));
+    conflict(two.append_logs(&*journal, 1).await.unwrap(), two.run);
+    assert!(journal.run(two.run).await.unwrap().is_none());
+    one.finish(&*journal).await.unwrap().unwrap();
 }
 
 async fn runs_that_began_before_a_time_are_found_oldest_first(mut world: impl World) {

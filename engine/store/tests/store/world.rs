@@ -8,7 +8,7 @@ use std::{
 use heddle_json::{Object, object::json};
 use heddle_kernel::{Event, EventRecord, FailureKind, GraphId, Level, RunError, RunId, Status, Timestamp};
 use heddle_runtime::ports::{
-    Ack, Append, AppendError, EngineId, NewRun, RunDisposition, RunEnd, RunPosition, RunWait, Store,
+    Ack, Append, AppendError, EngineId, NewRun, Request, RunDisposition, RunEnd, RunPosition, RunWait, Store,
 };
 use heddle_store::{MemoryJournal, PostgresSettings, PostgresStore, SqliteJournal, SqliteSettings};
 use tempfile::TempDir;
@@ -192,6 +192,7 @@ impl RunWriter {
         let (mut append, result) = self.draft(vec![event], RunDisposition::Queued);
         let begins = append.begins.as_mut().unwrap();
         (begins.priority, begins.group) = (priority, group.map(Into::into));
+        begins.group_limit = group.map(|_| 2);
         journal.append(append);
         result
     }
@@ -333,6 +334,14 @@ pub(crate) fn draft(
 pub(crate) fn conflict(result: Result<u64, AppendError>, expected: RunId) {
     match result {
         Err(AppendError::Conflict { run, .. }) => assert_eq!(run, expected),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Checks that an append was refused because a request was answered before, with this result.
+pub(crate) fn duplicate(result: Result<u64, AppendError>, expected: &Request) {
+    match result {
+        Err(AppendError::DuplicateRequest(first)) => assert_eq!(*first, *expected),
         other => panic!("{other:?}"),
     }
 }
