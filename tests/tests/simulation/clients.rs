@@ -165,7 +165,7 @@ impl Client {
         match engine.watch(run, after).await {
             Ok(Some(watch)) => self.watch(engine, run, watch).await,
             Ok(None) => panic!("client {}: run {run} was acknowledged and is lost", self.number),
-            Err(ReadError::Store(StoreError::Unavailable(_))) => sleep(AGAIN).await,
+            Err(StoreError::Unavailable(_)) => sleep(AGAIN).await,
             Err(error) => panic!("client {}: {error:?}", self.number),
         }
     }
