@@ -5,8 +5,8 @@ use std::sync::{Arc, atomic::Ordering};
 use heddle_json::{Object, object::json};
 use heddle_kernel::{Digest, FailureKind, Status, Timestamp};
 use heddle_runtime::{
-    CreateGraphError, Engine, ImportError, RegisterPluginError, ScheduleError, ScheduleSpec,
-    Settings, WhenSpec,
+    CreateGraphError, Engine, ImportError, RegisterPluginError, ScheduleError, ScheduleSpec, Settings,
+    WhenSpec,
     ports::{Catalog, PluginRow},
 };
 use heddle_store::MemoryJournal;
