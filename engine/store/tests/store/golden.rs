@@ -444,7 +444,7 @@ fn a_file_of_each_format_is_sound_and_has_every_status_and_event_of_it() {
         kinds.dedup();
         assert_eq!(
             kinds.len(),
-            [7, 13, 19, 19, 19, 19][format as usize - 1],
+            [7, 13, 19, 19, 19, 19, 19][format as usize - 1],
             "{kinds:?}"
         );
     }
