@@ -169,7 +169,10 @@ impl Engine {
             live.clone(),
             AppendBuffer::for_new_run(row, events, request),
         );
-        let first = self.until_durable(live.clone(), last, idempotency, in_use).wait().await?;
+        let first = self
+            .until_durable(live.clone(), last, idempotency, in_use)
+            .wait()
+            .await?;
         Ok(match first {
             None => StartedRun::new(self, id, Some(live)),
             Some(first) => StartedRun::replayed(self, first),
