@@ -1,6 +1,6 @@
 //! A handle on a run that was started.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use heddle_kernel::RunId;
 
@@ -13,8 +13,9 @@ pub struct StartedRun {
     /// Whether an earlier request with the same idempotency key started the run.
     pub replayed: bool,
     engine: Engine,
-    /// Set for a run that started just now: its driver reports the run's end without reading the journal.
-    live: Option<Arc<LiveRun>>,
+    /// Set for a run that started just now, until it is unloaded: its driver reports the run's end without reading the
+    /// journal. A std mutex: nothing awaits while it is held.
+    live: Mutex<Option<Arc<LiveRun>>>,
 }
 
 impl StartedRun {
@@ -23,8 +24,12 @@ impl StartedRun {
             id,
             replayed: false,
             engine: engine.clone(),
-            live,
+            live: Mutex::new(live),
         }
+    }
+
+    fn live(&self) -> Option<Arc<LiveRun>> {
+        self.live.lock().expect("no panic under this lock").clone()
     }
 
     /// The run of an earlier request with the same idempotency key.
@@ -37,7 +42,7 @@ impl StartedRun {
 
     /// The run's current durable state. `None` if the run cannot be read.
     pub async fn view(&self) -> Option<RunView> {
-        if let Some(live) = self.live.as_ref().filter(|live| !live.is_stopped()) {
+        if let Some(live) = self.live().filter(|live| !live.is_stopped()) {
             let view = live.read(RunView::of);
             if live.durable_to(view.last_seq).await.is_ok() {
                 return self.engine.as_listed(view).await.ok();
@@ -48,12 +53,13 @@ impl StartedRun {
 
     /// Waits until the run ends, or this engine stops driving it. [`Self::view`] shows which.
     pub async fn over(&self) {
-        match &self.live {
-            Some(live) => match live.over().await {
-                Err(StopReason::Unloaded) => self.engine.core.over(self.id).await,
-                Ok(()) | Err(_) => {}
-            },
-            None => self.engine.core.over(self.id).await,
+        if let Some(live) = self.live() {
+            match live.over().await {
+                // The run must not stay in memory for those who wait for its end.
+                Err(StopReason::Unloaded) => *self.live.lock().expect("no panic under this lock") = None,
+                Ok(()) | Err(_) => return,
+            }
         }
+        self.engine.core.over(self.id).await;
     }
 }

@@ -130,6 +130,7 @@ async fn waits_and_sleeps_are_shown_with_their_signal_or_time() {
 #[tokio::test]
 async fn failed_attempts_and_compensations_are_shown_with_their_input() {
     let (_, functions, engine) = fresh();
+    engine.recover().await.unwrap();
     let definition = r#"{"start": "book", "nodes": {
         "book": {"compensate": "unbook"}, "unbook": {"input": {"of": "state.book", "why": "state.error.message"}},
         "flaky": {"retry": {"attempts": 5, "backoff": "1ms"}, "input": {"n": "state.n"}}, "mend": {"config": {"last": true}}},

@@ -186,7 +186,7 @@ async fn sleeping_runs_continue_in_time_even_in_another_engine() {
             }
         }
     }
-    assert!(worst < 1_000, "one woke {worst} ms late");
+    assert!(worst < 10_000, "one woke {worst} ms late");
 }
 
 #[tokio::test]
