@@ -117,7 +117,7 @@ async fn a_newer_format_is_refused_and_left_alone() {
     drop(world.journal());
     Connection::open(world.path())
         .unwrap()
-        .pragma_update(None, "user_version", 7)
+        .pragma_update(None, "user_version", 8)
         .unwrap();
     let before = fs::read(world.path()).unwrap();
     let error = refusal(world.path());
@@ -125,7 +125,7 @@ async fn a_newer_format_is_refused_and_left_alone() {
         matches!(
             error,
             OpenError::Newer {
-                found: 7,
+                found: 8,
                 known: 7,
                 ..
             }
