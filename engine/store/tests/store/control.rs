@@ -310,11 +310,7 @@ fn started(writer: &RunWriter, key: &str) -> Request {
 }
 
 /// Starts a run by a request with this key.
-async fn start(
-    journal: &dyn Store,
-    writer: &mut RunWriter,
-    key: &str,
-) -> Result<u64, AppendError> {
+async fn start(journal: &dyn Store, writer: &mut RunWriter, key: &str) -> Result<u64, AppendError> {
     let (append, result) = writer.draft(vec![writer.started()], RunDisposition::Running);
     let requests = vec![request(None, key, writer)];
     journal.append(Append { requests, ..append });
@@ -322,11 +318,7 @@ async fn start(
 }
 
 /// Sends a request with this key to a run.
-async fn send(
-    journal: &dyn Store,
-    writer: &mut RunWriter,
-    key: &str,
-) -> Result<u64, AppendError> {
+async fn send(journal: &dyn Store, writer: &mut RunWriter, key: &str) -> Result<u64, AppendError> {
     let (append, result) = writer.draft(vec![log("it came")], RunDisposition::Running);
     let requests = vec![request(Some(writer.run), key, writer)];
     journal.append(Append { requests, ..append });
