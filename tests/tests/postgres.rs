@@ -121,13 +121,8 @@ fn a_password_is_never_shown() {
     let mut server = Server::start_with_config(config);
     server.stop("TERM");
     let log = server.log.lock().unwrap().clone();
-    assert!(
-        log.contains(&format!(
-            "postgres://heddle@127.0.0.1:{}/{database}",
-            cluster().port
-        )),
-        "{log}"
-    );
+    let place = format!("@127.0.0.1:{}/{database}", cluster().port);
+    assert!(log.contains(&place), "{log}");
     for secret in [PASSWORD, "ge%20heim"] {
         assert!(!log.contains(secret), "{log}");
     }
