@@ -192,8 +192,9 @@ impl PostgresTarget {
     /// Counts the groups and commits.
     pub(super) async fn finish(self) -> Result<(), MaintenanceError> {
         let sql = "UPDATE runs SET counted = true WHERE grp IS NOT NULL AND status IN ('running', 'waiting', 'paused');
-            INSERT INTO groups (name, active, created_at)
-                SELECT grp, count(*) FILTER (WHERE counted), max(created_at) FROM runs WHERE grp IS NOT NULL GROUP BY grp;
+            INSERT INTO groups (name, active, run_limit, created_at)
+                SELECT grp, count(*) FILTER (WHERE counted), (array_agg(group_limit ORDER BY created_at DESC))[1],
+                    max(created_at) FROM runs WHERE grp IS NOT NULL GROUP BY grp;
             UPDATE changes SET counter = counter + 1;
             COMMIT;";
         self.0.batch_execute(sql).await.map_err(failed)

@@ -96,6 +96,7 @@ pub(super) const TABLES: [Table; 9] = [
             ("wake_at", Int),
             ("priority", Short),
             ("grp", Text),
+            ("group_limit", Short),
             ("origin", Text),
         ],
         condition: "true",
