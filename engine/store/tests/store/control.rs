@@ -5,7 +5,7 @@ use std::sync::Arc;
 use heddle_json::object::json;
 use heddle_kernel::{Digest, Event, RunId, Status, Timestamp};
 use heddle_runtime::ports::{
-    Append, EngineId, QueuedRun, Request, RunDisposition, RunFilter, RunSnapshot, RunWait, Store,
+    Append, AppendError, EngineId, QueuedRun, Request, RunDisposition, RunFilter, RunSnapshot, RunWait, Store,
 };
 
 use crate::world::{RunWriter, World, all_events, conflict, duplicate, failed, log, run_id};
