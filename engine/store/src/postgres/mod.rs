@@ -324,7 +324,11 @@ impl Journal for PostgresStore {
     }
 
     fn delete_runs(&self, runs: Vec<RunId>) -> BoxFuture<'_, Result<usize, StoreError>> {
+        // An append that is still queued may reopen one of these runs. Sent before the future is polled.
+        let (answer, flushed) = oneshot::channel();
+        self.send(Job::Flush(answer));
         self.write(async move {
+            flushed.await.unwrap_or_else(|_| Err(closed()))?;
             let mut count = 0;
             for part in runs.chunks(trash::DELETE_RUNS) {
                 count += trash::delete_runs(&self.readers, part).await?;

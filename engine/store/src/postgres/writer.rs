@@ -100,6 +100,8 @@ pub(super) enum Job {
     Append(Box<PreparedAppend>),
     /// The engine has claimed these runs: appends of them are taken again.
     Claimed(Vec<RunId>),
+    /// Answers when all earlier appends are decided, or with the error of a stall.
+    Flush(oneshot::Sender<Result<(), StoreError>>),
     /// Writes all earlier appends, then closes the store.
     Close(oneshot::Sender<Result<(), StoreError>>),
 }
@@ -123,6 +125,8 @@ pub(super) struct Writer {
     uncertain: usize,
     refused: Refused,
     stall: Option<Stall>,
+    /// Answered as soon as the queue is empty.
+    flushes: Vec<oneshot::Sender<Result<(), StoreError>>>,
 }
 
 /// The writing connection and its prepared statements.
@@ -168,6 +172,7 @@ impl Writer {
             uncertain: 0,
             refused: Refused::default(),
             stall: None,
+            flushes: Vec::new(),
         }
     }
 
@@ -188,6 +193,7 @@ impl Writer {
                     if is_due {
                         self.commit().await;
                     }
+                    self.answer_flushes();
                 }
                 Received::Close(closer) => break Some(closer),
                 Received::Disconnected => break None,
@@ -213,6 +219,9 @@ impl Writer {
             match job {
                 Job::Append(append) => append.ack_failed(AppendError::Closed),
                 Job::Claimed(_) => {}
+                Job::Flush(answer) => {
+                    let _ = answer.send(Err(closed()));
+                }
                 Job::Close(closer) => {
                     let _ = closer.send(Ok(()));
                 }
@@ -244,6 +253,7 @@ impl Writer {
                     self.enqueue(append);
                 }
                 Job::Claimed(runs) => self.refused.forget(&runs),
+                Job::Flush(answer) => self.flushes.push(answer),
                 Job::Close(closer) => return Received::Close(closer),
             }
             if appends >= BATCH_APPENDS || bytes >= BATCH_BYTES {
@@ -286,6 +296,18 @@ impl Writer {
                 Err(_) if may_reconnect && self.session.is_none() => may_reconnect = false,
                 Err(error) => return self.stalled(error),
             }
+        }
+    }
+
+    /// Answers those that wait until the queue is empty. During a stall, they get its error.
+    fn answer_flushes(&mut self) {
+        let result = match &self.stall {
+            Some(stall) => Err(stall.error.clone()),
+            None if self.queue.is_empty() => Ok(()),
+            None => return,
+        };
+        for answer in self.flushes.drain(..) {
+            let _ = answer.send(result.clone());
         }
     }
 
