@@ -2,7 +2,7 @@
 //!
 //! Each run is charged with the bytes that it holds. Above the limit no further run is started or loaded, and of the
 //! active runs only one at a time takes a step, until memory is free again: so there is always progress, and memory grows
-//! by one run at a time. Runs that are loaded only for watchers may use half of the limit.
+//! by one run at a time.
 
 use std::{
     sync::{
