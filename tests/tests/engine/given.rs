@@ -108,6 +108,8 @@ async fn the_first_event_and_a_step_without_expression_values_have_no_input() {
 #[tokio::test]
 async fn waits_and_sleeps_are_shown_with_their_signal_or_time() {
     let (_, _, engine) = fresh();
+    // Only a recovered engine wakes sleeping runs.
+    engine.recover().await.unwrap();
     let definition = r#"{"start": "nap", "nodes": {"nap": {"sleep": "1ms"},
         "ask": {"wait": {"signal": "ok", "prompt": "Go on?", "timeout": "1h", "on_timeout": "end"}}}, "edges": {"nap": "ask"}}"#;
     let graph = graph(&engine, definition).await;
