@@ -3,6 +3,7 @@
 //! An append that breaks a rule by itself panics in the caller. Events are stored as text and parsed again for every
 //! reader, so that a test also covers what serialization changes. Acks come from a separate thread, as from SQLite.
 
+mod configuration;
 mod tables;
 
 use std::{
@@ -15,9 +16,9 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 use heddle_json::object::json;
 use heddle_kernel::{Digest, EventRecord, GraphId, RunId, Status, Timestamp};
 use heddle_runtime::ports::{
-    Append, AppendError, Catalog, Configuration, EngineId, GraphRow, GraphSummary, GroupCounts, Journal,
-    OwnerResult, Ownership, PluginRow, PluginSummary, PolicyRow, QueuedRun, Request, RunFilter, RunPosition,
-    RunRow, RunSnapshot, ScheduleRow, SecretText, Store, StoreError, Usage,
+    Append, AppendError, Catalog, EngineId, GraphRow, GraphSummary, GroupCounts, Journal, OwnerResult,
+    Ownership, PluginRow, PluginSummary, QueuedRun, Request, RunFilter, RunPosition, RunRow, RunSnapshot,
+    Store, StoreError, Usage,
 };
 use tokio::sync::oneshot;
 
@@ -414,56 +415,6 @@ impl Catalog for MemoryJournal {
                     version: plugin.version.clone(),
                 })
                 .collect())
-        })
-    }
-}
-
-impl Configuration for MemoryJournal {
-    fn put_schedule(&self, schedule: ScheduleRow) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.put(|tables| drop(tables.schedules.insert(schedule.name, schedule.body)))
-    }
-
-    fn delete_schedule(&self, name: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
-        let name: Arc<str> = name.into();
-        self.change(move |tables| tables.schedules.remove(&name).is_some())
-    }
-
-    fn schedules(&self) -> BoxFuture<'_, Result<Vec<ScheduleRow>, StoreError>> {
-        self.read(|tables| {
-            let rows = tables.schedules.iter().map(|(name, body)| ScheduleRow {
-                name: name.clone(),
-                body: body.clone(),
-            });
-            Ok(rows.collect())
-        })
-    }
-
-    fn put_secret(&self, name: &str, value: SecretText) -> BoxFuture<'_, Result<(), StoreError>> {
-        let name = name.into();
-        self.put(|tables| drop(tables.secrets.insert(name, value)))
-    }
-
-    fn secret(&self, name: &str) -> BoxFuture<'_, Result<Option<SecretText>, StoreError>> {
-        let name = name.to_owned();
-        self.read(move |tables| Ok(tables.secrets.get(&*name).cloned()))
-    }
-
-    fn put_policy(&self, policy: PolicyRow) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.put(|tables| drop(tables.policies.insert(policy.name, policy.body)))
-    }
-
-    fn delete_policy(&self, name: &str) -> BoxFuture<'_, Result<bool, StoreError>> {
-        let name: Arc<str> = name.into();
-        self.change(move |tables| tables.policies.remove(&name).is_some())
-    }
-
-    fn policies(&self) -> BoxFuture<'_, Result<Vec<PolicyRow>, StoreError>> {
-        self.read(|tables| {
-            let rows = tables.policies.iter().map(|(name, body)| PolicyRow {
-                name: name.clone(),
-                body: body.clone(),
-            });
-            Ok(rows.collect())
         })
     }
 }
