@@ -56,6 +56,7 @@ mod codec;
 pub mod maintenance;
 mod memory;
 mod postgres;
+mod prepared;
 mod sqlite;
 
 pub use memory::MemoryJournal;

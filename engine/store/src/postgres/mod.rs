@@ -64,7 +64,7 @@ use self::{
     connect::{Connector, Readers},
     control::Control,
     ownership::Owners,
-    prepared::PreparedAppend,
+    prepared::PostgresAppend,
     rows::text,
     signals::{Collected, Received, Signals},
     writer::{Health, Job, Writer, closed},
@@ -274,7 +274,7 @@ impl Drop for PostgresStore {
 
 impl Journal for PostgresStore {
     fn append(&self, append: Append) {
-        let mut prepared = Box::new(PreparedAppend::new(append));
+        let mut prepared = Box::new(PostgresAppend::new(append));
         if let Mode::Exclusive(engine) = self.mode {
             prepared.owner = engine;
         }

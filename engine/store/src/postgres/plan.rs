@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use heddle_kernel::{GraphId, RunId};
 use heddle_runtime::ports::{CommandAnswer, EngineId, NewRun, Request, RunDisposition, RunSnapshot};
 
-use super::prepared::PreparedAppend;
+use super::prepared::PostgresAppend;
 use crate::{
     append::{AFTER_REFUSED, JournalHead, mismatch},
     codec::Chunk,
@@ -41,12 +41,12 @@ pub(super) struct Refused {
 
 impl Refused {
     /// Whether later appends of the run by this engine are refused.
-    fn contains(&self, append: &PreparedAppend) -> bool {
+    fn contains(&self, append: &PostgresAppend) -> bool {
         self.runs.get(&append.run) == Some(&append.owner)
     }
 
     /// Remembers the verdict of an append.
-    pub(super) fn remember(&mut self, append: &PreparedAppend, verdict: &Verdict) {
+    pub(super) fn remember(&mut self, append: &PostgresAppend, verdict: &Verdict) {
         match verdict {
             Verdict::Duplicate(_) => {
                 self.repeated.insert(append.run, append.first);
@@ -119,7 +119,7 @@ pub(super) struct Plan<'a> {
 impl<'a> Plan<'a> {
     /// Plans the appends that have no verdict yet, and gives a verdict to those that are refused without the store.
     pub(super) fn new(
-        appends: &'a [Box<PreparedAppend>],
+        appends: &'a [Box<PostgresAppend>],
         verdicts: &mut [Option<Verdict>],
         refused: &Refused,
     ) -> Self {
@@ -139,7 +139,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Adds an append, or returns the verdict that refuses it.
-    fn add(&mut self, index: usize, append: &'a PreparedAppend, refused: &Refused) -> Option<Verdict> {
+    fn add(&mut self, index: usize, append: &'a PostgresAppend, refused: &Refused) -> Option<Verdict> {
         let conflict = |message: &str| Some(Verdict::Conflict(message.to_owned()));
         if refused.contains(append) || self.closed.contains(&append.run) {
             return conflict(AFTER_REFUSED);
@@ -184,7 +184,7 @@ impl<'a> RunWrite<'a> {
     pub(super) fn repeat(
         &self,
         stored: &Request,
-        appends: &[Box<PreparedAppend>],
+        appends: &[Box<PostgresAppend>],
         verdicts: &mut [Option<Verdict>],
     ) {
         let has = |index: &&usize| {
@@ -196,7 +196,7 @@ impl<'a> RunWrite<'a> {
         }
     }
 
-    fn new(append: &'a PreparedAppend) -> Self {
+    fn new(append: &'a PostgresAppend) -> Self {
         Self {
             run: append.run,
             appends: Vec::with_capacity(1),
@@ -216,7 +216,7 @@ impl<'a> RunWrite<'a> {
         }
     }
 
-    fn add(&mut self, index: usize, append: &'a PreparedAppend) {
+    fn add(&mut self, index: usize, append: &'a PostgresAppend) {
         self.appends.push(index);
         self.last = append.last;
         self.head = JournalHead::new(append.disposition.status(), append.last);

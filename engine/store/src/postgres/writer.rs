@@ -27,7 +27,7 @@ use super::{
     error::{Kind, kind, needs_reconnect},
     mismatch::{self, Stored},
     plan::{Plan, Refused, Verdict},
-    prepared::PreparedAppend,
+    prepared::PostgresAppend,
     signals::Signals,
     statement::{Answer, Columns, Shape},
 };
@@ -97,7 +97,7 @@ impl Drop for PanicGuard {
 
 /// A job of the writer.
 pub(super) enum Job {
-    Append(Box<PreparedAppend>),
+    Append(Box<PostgresAppend>),
     /// The engine has claimed these runs: appends of them are taken again.
     Claimed(Vec<RunId>),
     /// Answers when all earlier appends are decided, or with the error of a stall.
@@ -120,7 +120,7 @@ pub(super) struct Writer {
     /// Whether other engines can watch runs, so that appends ask for watchers.
     is_shared: bool,
     session: Option<Session>,
-    queue: VecDeque<Box<PreparedAppend>>,
+    queue: VecDeque<Box<PostgresAppend>>,
     /// How many appends at the front of the queue were sent without an answer. They may be stored.
     uncertain: usize,
     refused: Refused,
@@ -267,7 +267,7 @@ impl Writer {
     }
 
     /// Puts an append in the queue. During a stall, refuses appends of runs that have not begun.
-    fn enqueue(&mut self, append: Box<PreparedAppend>) {
+    fn enqueue(&mut self, append: Box<PostgresAppend>) {
         if let Some(stall) = &mut self.stall
             && (append.begins.is_some() || stall.not_begun.contains(&append.run))
         {
@@ -524,7 +524,7 @@ impl Session {
 
 /// What decides about the appends of a plan, besides the answer of the statement.
 struct Context<'a> {
-    appends: &'a [Box<PreparedAppend>],
+    appends: &'a [Box<PostgresAppend>],
     stored: &'a HashMap<RunId, Stored>,
     owner: EngineId,
     is_uncertain: bool,

@@ -11,12 +11,13 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     deletion_queue,
-    job::{Entry, Job, PreparedAppend},
+    job::{Entry, Job},
     rows::status_of,
 };
 use crate::{
     append::{AFTER_REFUSED, JournalHead, mismatch},
     codec::{self, Chunk},
+    prepared::PreparedAppend,
 };
 
 /// How many journal heads are cached. When there are more, the cache is emptied.
@@ -490,7 +491,7 @@ mod tests {
     use std::sync::Arc;
 
     use heddle_kernel::{Status, Timestamp};
-    use heddle_runtime::ports::{Ack, AppendError, RunEnd, RunWait};
+    use heddle_runtime::ports::{Ack, AppendError, EngineId, RunEnd, RunWait};
 
     use super::{super::open, *};
 
@@ -511,6 +512,7 @@ mod tests {
         };
         let pending = PreparedAppend {
             run: RunId(uuid::Uuid::from_u128(number)),
+            owner: EngineId::EXCLUSIVE,
             begins: (seq == 1).then_some(NewRun {
                 graph,
                 created_at,
@@ -527,6 +529,7 @@ mod tests {
             disposition,
             error: None,
             requests: Vec::new(),
+            commands: Vec::new(),
             snapshot: None,
             fault: None,
             ack: Arc::new(NoAck),

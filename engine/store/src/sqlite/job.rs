@@ -1,24 +1,13 @@
 //! The jobs of the writer thread, and how their callers are answered.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use heddle_kernel::{Digest, GraphId, RunId};
-use heddle_runtime::ports::{
-    Ack, Append, AppendError, GraphRow, NewRun, PluginRow, Request, RunDisposition, RunSnapshot, StoreError,
-};
+use heddle_runtime::ports::{AppendError, GraphRow, PluginRow, StoreError};
 use tokio::sync::oneshot;
 
 use super::batch::Verdict;
-use crate::{
-    append::violation,
-    codec::{self, Chunk},
-};
-
-/// The estimated size of an append without its events, in bytes.
-const APPEND_BYTES: usize = 128;
+use crate::prepared::{APPEND_BYTES, PreparedAppend};
 
 /// Sends the answer to a job that is not an append.
 pub(super) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -74,72 +63,21 @@ pub(super) enum WriteFault {
     ReadOnly,
 }
 
-/// An append that was checked by itself and whose events are encoded.
-pub(super) struct PreparedAppend {
-    pub(super) run: RunId,
-    pub(super) begins: Option<NewRun>,
-    pub(super) reopens: bool,
-    /// The graph to which these events upgrade the run.
-    pub(super) upgraded: Option<GraphId>,
-    pub(super) chunks: Vec<Chunk>,
-    /// The number of the first event.
-    pub(super) first: u64,
-    /// The number of the last event.
-    pub(super) last: u64,
-    pub(super) disposition: RunDisposition,
-    /// The error of a run that failed, as JSON.
-    pub(super) error: Option<String>,
-    pub(super) requests: Vec<Request>,
-    pub(super) snapshot: Option<RunSnapshot>,
-    /// The rule that the append breaks by itself; it is refused.
-    pub(super) fault: Option<String>,
-    pub(super) ack: Arc<dyn Ack>,
-}
-
-impl PreparedAppend {
-    /// Checks and encodes an append, on the thread of the caller.
-    pub(super) fn new(append: Append) -> Self {
-        let (chunks, fault) = match codec::encode(&append.events) {
-            Ok(chunks) => (chunks, violation(&append).map(str::to_owned)),
-            Err(fault) => (Vec::new(), Some(fault)),
-        };
-        let error = match &append.disposition {
-            RunDisposition::Over(end) => end.error.as_ref(),
-            _ => None,
-        };
-        Self {
-            run: append.run,
-            upgraded: append.upgraded_to().cloned(),
-            begins: append.begins,
-            reopens: append.reopens,
-            first: chunks.first().map_or(0, |chunk| chunk.first),
-            last: chunks.last().map_or(0, |chunk| chunk.last),
-            chunks,
-            error: error.map(|error| heddle_json::object::to_json(error).get().to_owned()),
-            disposition: append.disposition,
-            requests: append.requests,
-            snapshot: append.snapshot,
-            fault,
-            ack: append.ack,
-        }
-    }
-}
-
 /// Answers the caller of a job that was in a batch.
 pub(super) fn answer(job: Job, verdict: Verdict) {
     match (job, verdict) {
         (Job::Append(append), Verdict::Conflict(message)) => {
             let run = append.run;
-            refuse(&*append.ack, AppendError::Conflict { run, message });
+            refuse(&append, AppendError::Conflict { run, message });
         }
         (Job::Append(append), Verdict::Duplicate(request)) => {
-            call_ack(|| append.ack.failed(AppendError::DuplicateRequest(request)));
+            append.ack_failed(AppendError::DuplicateRequest(request));
         }
         (Job::Append(append), Verdict::Damaged(message)) => {
             let run = append.run;
-            refuse(&*append.ack, AppendError::Damaged { run, message });
+            refuse(&append, AppendError::Damaged { run, message });
         }
-        (Job::Append(append), _) => call_ack(|| append.ack.durable(append.last)),
+        (Job::Append(append), _) => append.ack_durable(),
         (job, Verdict::Damaged(message)) => fail(job, &AppendError::Closed, &StoreError::Damaged(message)),
         (
             Job::Graph(_, answer)
@@ -159,15 +97,15 @@ pub(super) fn answer(job: Job, verdict: Verdict) {
     }
 }
 
-fn refuse(ack: &dyn Ack, error: AppendError) {
+fn refuse(append: &PreparedAppend, error: AppendError) {
     tracing::warn!(%error, "an append was refused");
-    call_ack(|| ack.failed(error));
+    append.ack_failed(error);
 }
 
 /// Answers a job that was not done: an append with the first error, any other job with the second.
 pub(super) fn fail(job: Job, append: &AppendError, other: &StoreError) {
     match job {
-        Job::Append(pending) => call_ack(|| pending.ack.failed(append.clone())),
+        Job::Append(pending) => pending.ack_failed(append.clone()),
         Job::Graph(_, answer)
         | Job::Plugin(_, answer)
         | Job::DeletePlugin(_, answer)
@@ -188,21 +126,10 @@ pub(super) fn fail(job: Job, append: &AppendError, other: &StoreError) {
     }
 }
 
-/// Calls an ack. A panic of the caller's code must not end the writer thread.
-fn call_ack(call: impl FnOnce()) {
-    if catch_unwind(AssertUnwindSafe(call)).is_err() {
-        tracing::error!("an ack panicked");
-    }
-}
-
 /// The approximate number of bytes that a job writes.
 pub(super) fn size(job: &Job) -> usize {
     match job {
-        Job::Append(append) => {
-            let events: usize = append.chunks.iter().map(|chunk| chunk.body.len()).sum();
-            let snapshot = append.snapshot.as_ref().map_or(0, |taken| taken.body.get().len());
-            APPEND_BYTES + events + snapshot
-        }
+        Job::Append(append) => append.size(),
         Job::Graph(graph, _) => graph.definition.len(),
         Job::Plugin(plugin, _) => plugin.component.len(),
         Job::Put(_, entry, _) => entry.body.len(),

@@ -31,7 +31,7 @@ use tokio::sync::oneshot;
 
 pub use self::open::OpenError;
 use self::{
-    job::{Answer, Entry, Job, PreparedAppend, Table, WriteFault, closed},
+    job::{Answer, Entry, Job, Table, WriteFault, closed},
     read::Readers,
     writer::{Health, Writer},
 };
@@ -39,6 +39,7 @@ pub(crate) use self::{
     open::{Exclusive, FORMAT, create_new, open_read_only, owner_only_file},
     rows::{run_id, status_of},
 };
+use crate::prepared::PreparedAppend;
 
 /// The settings of a SQLite store.
 #[derive(Clone, Debug)]

@@ -89,14 +89,19 @@ async fn a_newer_format_is_refused() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lost_response_is_resolved_by_reading_back() {
-    let database = cluster().database();
+/// Opens a new database through a proxy.
+fn open_through_proxy() -> (Proxy, PostgresStore) {
     let proxy = Proxy::new(cluster().port);
     let url = cluster()
-        .tcp_url(&database)
+        .tcp_url(&cluster().database())
         .replace(&format!(":{}/", cluster().port), &format!(":{}/", proxy.port));
     let store = open(&url).unwrap();
+    (proxy, store)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_response_is_resolved_by_reading_back() {
+    let (proxy, store) = open_through_proxy();
     let mut writer = RunWriter::new(1);
     writer.begin(&store).await.unwrap().unwrap();
     writer.append_logs(&store, 1).await.unwrap().unwrap();
@@ -122,12 +127,7 @@ async fn a_lost_response_is_resolved_by_reading_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cut_connection_delays_appends_and_loses_none() {
-    let database = cluster().database();
-    let proxy = Proxy::new(cluster().port);
-    let url = cluster()
-        .tcp_url(&database)
-        .replace(&format!(":{}/", cluster().port), &format!(":{}/", proxy.port));
-    let store = open(&url).unwrap();
+    let (proxy, store) = open_through_proxy();
     let mut writer = RunWriter::new(1);
     writer.begin(&store).await.unwrap().unwrap();
     proxy.cut();

@@ -190,7 +190,7 @@ async fn queued_runs_are_claimed_by_priority_and_groups_are_never_too_full() {
     assert_eq!(a.store.queue_len(100).await.unwrap(), 23);
     let (from_a, from_b) = tokio::join!(a.store.claim_queued(a.id, 10), b.store.claim_queued(b.id, 10));
     let (mut from_a, from_b) = (from_a.unwrap(), from_b.unwrap());
-    // Whoever comes second finds the first ones locked; together they have claimed all that can run.
+    // The second claim skips the rows that the first one has locked; together both claim every run that can start.
     let late = a.store.claim_queued(a.id, 10).await.unwrap();
     from_a.extend(late);
     let mut claimed: Vec<_> = from_a.iter().chain(&from_b).map(|queued| queued.run).collect();
